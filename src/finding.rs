@@ -1,0 +1,152 @@
+//! Findings: what the tool has to say about an input or a decision, as data with stable ids.
+//!
+//! Text and JSON are renderings of this data. A finding of severity [`Severity::Refuse`] that is not allowed means that
+//! nothing is written and the exit status is 2; one of [`Severity::Judge`] means exit status 1.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// How much a finding weighs, heaviest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The tool can't or won't go on.
+    Refuse,
+    /// The module is written, but a person has to decide whether it is right (exit status 1).
+    Judge,
+    Warning,
+    Note,
+}
+
+/// One row of the registry: everything that is the same for every finding of an id.
+#[derive(Debug)]
+pub struct Kind {
+    /// Stable, kebab-case; scripts and `--allow` refer to it.
+    pub id: &'static str,
+    pub severity: Severity,
+    /// What it means and what a person can do; shown by `explain` and in the docs.
+    pub explanation: &'static str,
+}
+
+/// A reference into the registry; compares by id.
+#[derive(Clone, Copy)]
+pub struct Id(pub &'static Kind);
+
+impl PartialEq for Id {
+    fn eq(&self, other: &Id) -> bool {
+        self.0.id == other.0.id
+    }
+}
+impl Eq for Id {}
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.id)
+    }
+}
+impl Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.id)
+    }
+}
+
+macro_rules! registry {
+    ($($name:ident $severity:ident $id:literal $explanation:literal)*) => {
+        $(
+            #[doc = $explanation]
+            pub const $name: Id = Id(&Kind { id: $id, severity: Severity::$severity, explanation: $explanation });
+        )*
+        /// Every kind of finding there is, in the order of the documentation.
+        pub const REGISTRY: &[Id] = &[$($name),*];
+    };
+}
+
+registry! {
+    // The machine and the kernel.
+    IO Refuse "io" "A file could not be read or written; the message names it and says why."
+    TOOL_MISSING Refuse "tool-missing" "A program or library that is needed is not installed; `klp-extract doctor` lists what to install."
+    TOOL_FAILED Refuse "tool-failed" "A program that was started (compiler, make, QEMU, ...) failed; its last lines are shown."
+    USAGE Refuse "usage" "The command line asks for something that does not exist or does not go together."
+    KERNEL_UNKNOWN Refuse "kernel-unknown" "No prepared kernel has this name; `klp-extract kernels list` shows those there are, `klp-extract prepare` makes one."
+    KERNEL_INVALID Refuse "kernel-invalid" "The kernel's image, tree, configuration or build folder can't be used or don't belong together."
+    REPORT_INVALID Refuse "report-invalid" "A clone report is missing, empty, truncated or of another build; remove it, and it is made on demand."
+    // The patch.
+    PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
+    PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."
+    PATCH_FUZZ Judge "patch-fuzz" "A hunk was applied although its context differs from the source."
+    FILE_NOT_BUILT Refuse "file-not-built" "The patch changes a file that this kernel's configuration does not build; such a kernel doesn't need the fix, or has it elsewhere."
+    FILE_NOT_LIVEPATCHABLE Refuse "file-not-livepatchable" "The patch changes assembly, vDSO, boot or build files: function replacement can't reach such code."
+}
+
+/// One finding.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    pub id: Id,
+    pub severity: Severity,
+    /// What, where and what to do; one or more lines, no trailing newline.
+    pub message: String,
+    /// Relative to the kernel source where it is a kernel file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+impl Finding {
+    pub fn new(id: Id, message: impl Into<String>) -> Finding {
+        Finding { id, severity: id.0.severity, message: message.into(), file: None, line: None }
+    }
+
+    pub fn at(mut self, file: impl Into<String>, line: Option<u32>) -> Finding {
+        self.file = Some(file.into());
+        self.line = line;
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.severity {
+            Severity::Refuse => "error",
+            Severity::Judge => "judge",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        write!(f, "{word}[{}]: {}", self.id.0.id, self.message)?;
+        if let Some(file) = &self.file {
+            write!(f, "\n  --> {file}")?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a run ended without its result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// At least one finding of severity [`Severity::Refuse`].
+    #[error("{}", .0.iter().map(|f| f.to_string()).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Finding>),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<Finding> for Error {
+    fn from(finding: Finding) -> Error {
+        Error::Refused(vec![finding])
+    }
+}
+
+/// A refusal as an `Err`: `return refuse(PATCH_INVALID, "...")`.
+pub fn refuse<T>(id: Id, message: impl Into<String>) -> Result<T> {
+    Err(Finding::new(id, message).into())
+}
+
+/// Names the action and the path that an I/O error belongs to: `fs::read(p).map_err(io("read", p))?`.
+pub fn io<'a>(doing: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + 'a {
+    move |error| Finding::new(IO, format!("cannot {doing} {}: {error}", path.display())).into()
+}

@@ -1,0 +1,8 @@
+//! klp-extract makes reviewable Linux kernel livepatch modules from a patch and a kernel.
+//!
+//! [`pipeline`] reads top to bottom: one line a stage, each stage a module named after what it yields.
+
+pub mod cli;
+pub mod finding;
+pub mod kernel;
+pub mod process;

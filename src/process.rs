@@ -1,0 +1,169 @@
+//! The only place that starts programs. Arguments are lists; no shell is ever involved.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::finding::{Finding, Result, TOOL_FAILED, TOOL_MISSING, io, refuse};
+
+/// Process groups under way, ended by [`end_all`] when the user interrupts.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Ends every program under way, with its own children.
+pub fn end_all() {
+    for pid in RUNNING.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+        let _ = killpg(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+}
+
+/// A program to run, with everything that belongs to it.
+#[derive(Debug, Clone)]
+pub struct Program {
+    program: OsString,
+    args: Vec<OsString>,
+    folder: Option<PathBuf>,
+    environment: Vec<(OsString, OsString)>,
+    input: Option<Vec<u8>>,
+    time_limit: Option<Duration>,
+}
+
+/// What a program printed, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    pub success: bool,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Program {
+    pub fn new(program: impl AsRef<OsStr>) -> Program {
+        Program {
+            program: program.as_ref().into(),
+            args: Vec::new(),
+            folder: None,
+            environment: Vec::new(),
+            input: None,
+            time_limit: None,
+        }
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Program {
+        self.args.push(arg.as_ref().into());
+        self
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Program {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_os_string()));
+        self
+    }
+
+    /// Working directory.
+    pub fn folder(mut self, folder: &Path) -> Program {
+        self.folder = Some(folder.to_path_buf());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Program {
+        self.environment.push((name.into(), value.as_ref().into()));
+        self
+    }
+
+    /// What the program reads from its standard input; nothing unless told.
+    pub fn input(mut self, input: Vec<u8>) -> Program {
+        self.input = Some(input);
+        self
+    }
+
+    /// The program is ended, and the run is an error, after this long.
+    pub fn time_limit(mut self, limit: Duration) -> Program {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// Runs it to its end; a non-zero exit status is no error here.
+    pub fn output(self) -> Result<Output> {
+        use std::os::unix::process::CommandExt as _;
+        let name = self.program.to_string_lossy().into_owned();
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).envs(self.environment.iter().map(|(k, v)| (k, v)));
+        // The compiler's messages and the order of sorted names must not depend on the user's language.
+        command.env("LC_ALL", "C");
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return refuse(
+                    TOOL_MISSING,
+                    format!("cannot start {name}: {e}; `klp-extract doctor` says what to install"),
+                );
+            }
+            Err(e) => return Err(io("start", Path::new(&self.program))(e)),
+        };
+        let pid = child.id() as i32;
+        RUNNING.lock().unwrap_or_else(|e| e.into_inner()).insert(pid);
+        let result = self.wait(child, &name);
+        RUNNING.lock().unwrap_or_else(|e| e.into_inner()).remove(&pid);
+        result
+    }
+
+    fn wait(self, mut child: Child, name: &str) -> Result<Output> {
+        let pid = child.id() as i32;
+        let stdin = child.stdin.take();
+        let input = self.input.unwrap_or_default();
+        let done = std::sync::Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+        let timed_out = std::sync::atomic::AtomicBool::new(false);
+        let result = std::thread::scope(|scope| {
+            if let Some(mut pipe) = stdin {
+                // A program that doesn't read its input is judged by its exit status alone.
+                scope.spawn(move || drop(pipe.write_all(&input)));
+            }
+            if let Some(limit) = self.time_limit {
+                let done = done.clone();
+                let timed_out = &timed_out;
+                scope.spawn(move || {
+                    let guard = done.0.lock().unwrap_or_else(|e| e.into_inner());
+                    let waited = done.1.wait_timeout_while(guard, limit, |done| !*done);
+                    if waited.is_ok_and(|(_, timeout)| timeout.timed_out()) {
+                        timed_out.store(true, std::sync::atomic::Ordering::SeqCst);
+                        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                    }
+                });
+            }
+            let result = child.wait_with_output();
+            *done.0.lock().unwrap_or_else(|e| e.into_inner()) = true;
+            done.1.notify_all();
+            result
+        });
+        if timed_out.load(std::sync::atomic::Ordering::SeqCst) {
+            let limit = self.time_limit.unwrap_or_default().as_secs();
+            return refuse(TOOL_FAILED, format!("{name} was still running after {limit} s and was ended"));
+        }
+        let output = result.map_err(io("wait for", Path::new(name)))?;
+        Ok(Output { success: output.status.success(), stdout: output.stdout, stderr: output.stderr })
+    }
+
+    /// Runs it to its end and yields its standard output; a non-zero exit status is an error that says what was being
+    /// done (`doing`: "compile net/unix/af_unix.c") and shows the last lines that the program printed.
+    pub fn run(self, doing: &str) -> Result<Vec<u8>> {
+        let name = self.program.to_string_lossy().into_owned();
+        let output = self.output()?;
+        if output.success {
+            return Ok(output.stdout);
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(20)..].join("\n  ");
+        Err(Finding::new(TOOL_FAILED, format!("{name} failed to {doing}:\n  {tail}")).into())
+    }
+}
