@@ -71,6 +71,8 @@ registry! {
     KERNEL_UNKNOWN Refuse "kernel-unknown" "No prepared kernel has this name; `klp-extract kernels list` shows those there are, `klp-extract prepare` makes one."
     KERNEL_INVALID Refuse "kernel-invalid" "The kernel's image, tree, configuration or build folder can't be used or don't belong together."
     REPORT_INVALID Refuse "report-invalid" "A clone report is missing, empty, truncated or of another build; remove it, and it is made on demand."
+    // The front end and the module.
+    FRONT_END Refuse "front-end" "A translation unit holds something that the front end can't carry, or its tokens differ from those of `gcc -E`: a fault of the tool, please report it."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."

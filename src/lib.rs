@@ -6,3 +6,4 @@ pub mod cli;
 pub mod finding;
 pub mod kernel;
 pub mod process;
+pub mod unit;

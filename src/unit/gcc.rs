@@ -1,0 +1,36 @@
+//! Runs GCC's preprocessor on a unit.
+
+use std::path::Path;
+
+use crate::finding::Result;
+use crate::kernel::command::CompileCommand;
+use crate::process::Program;
+
+/// The unit with every conditional and include run and no macro expanded.
+pub fn directives_only(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
+    preprocess(command, build, &["-fdirectives-only"])
+}
+
+/// The unit as the compiler proper sees it.
+pub fn expanded(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
+    preprocess(command, build, &[])
+}
+
+fn preprocess(command: &CompileCommand, build: &Path, extra: &[&str]) -> Result<Vec<u8>> {
+    Program::new(&command.compiler)
+        .args(&command.args)
+        .args(["-w", "-E"])
+        .args(extra)
+        .args(["-o", "-", &command.source])
+        .folder(build)
+        .run(&format!("preprocess {}", command.source))
+}
+
+/// The pairs of a command line's `-fmacro-prefix-map=OLD=NEW` and `-ffile-prefix-map=OLD=NEW`, in order.
+pub fn prefix_maps(args: &[String]) -> Vec<(String, String)> {
+    let map = |arg: &String| {
+        let value = arg.strip_prefix("-fmacro-prefix-map=").or_else(|| arg.strip_prefix("-ffile-prefix-map="))?;
+        value.split_once('=').map(|(from, to)| (from.to_string(), to.to_string()))
+    };
+    args.iter().filter_map(map).collect()
+}
