@@ -51,6 +51,14 @@ impl Serialize for Id {
     }
 }
 
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Id, D::Error> {
+        let id = String::deserialize(deserializer)?;
+        let found = REGISTRY.iter().find(|known| known.0.id == id);
+        found.copied().ok_or_else(|| serde::de::Error::custom(format!("no finding has the id {id}")))
+    }
+}
+
 macro_rules! registry {
     ($($name:ident $severity:ident $id:literal $explanation:literal)*) => {
         $(
@@ -73,6 +81,10 @@ registry! {
     REPORT_INVALID Refuse "report-invalid" "A clone report is missing, empty, truncated or of another build; remove it, and it is made on demand."
     // The front end and the module.
     FRONT_END Refuse "front-end" "A translation unit holds something that the front end can't carry, or its tokens differ from those of `gcc -E`: a fault of the tool, please report it."
+    MISSING_DEFINITION Refuse "missing-definition" "Something that the module has to contain is not defined in the patched source."
+    DATA_CHANGED Refuse "data-changed" "The patch changes the initialiser of data that already lives in the running kernel: replacing functions can't change it. Change the object in a pre-patch callback, or patch the functions that read it."
+    LAYOUT_CHANGED Refuse "layout-changed" "The patch changes the layout or the meaning of a type that objects of the running kernel already have. Keep the old layout and put new members into shadow variables (Documentation/livepatch/shadow-vars.rst)."
+    NOTHING_CHANGED Refuse "nothing-changed" "After preprocessing, no function of this kernel differs: the patch changes only comments, or code that this configuration leaves out."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."
@@ -82,7 +94,7 @@ registry! {
 }
 
 /// One finding.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
     pub id: Id,
     pub severity: Severity,

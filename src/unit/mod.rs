@@ -1,11 +1,15 @@
 //! One translation unit: its tokens with provenance, macros, statements and the names they declare.
 
+pub mod changes;
+pub mod clang;
 pub mod expand;
 pub mod gcc;
 pub mod groups;
 pub mod lex;
 pub mod names;
+pub mod place;
 pub mod text;
+pub mod worker;
 
 use std::path::Path;
 

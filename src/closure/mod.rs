@@ -1,0 +1,413 @@
+//! The closure: everything that the targets need in order to compile, each node with the edge that first pulled it in.
+//!
+//! A node is a statement at file scope. What lies in a source file or a private header is copied by whole groups; what a
+//! public header declares is followed too, although an `#include` will bring it: the module must get the same tokens
+//! from there (translation validation), and every header on the way must be reached.
+//!
+//! It runs beside libclang, in the worker process of [`crate::unit::worker`]; its result is owned data.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{MISSING_DEFINITION, Result, refuse};
+use crate::unit::clang::{Extent, Need, Parsed, StaticLocal};
+use crate::unit::expand::{Expanded, NONE, Token};
+use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
+use crate::unit::names::Role;
+use crate::unit::place::{Place, Places, Position};
+use crate::unit::text::MacroId;
+
+/// Why one node needs another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EdgeKind {
+    /// A type, typedef or enumerator that must be there as it stands: `struct s x; x.member`.
+    Type,
+    /// A function's body is needed, since the running kernel can't be referred to for it: `static inline int f(void)`.
+    Body,
+    /// A function or object whose declaration is enough: `extern int f(void); ... f()`.
+    Declaration,
+    /// Spelled by the same macro invocation or line: `SYSCALL_DEFINE3(...)` makes four functions.
+    Group,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Edge {
+    pub kind: EdgeKind,
+    /// The word that mentions it.
+    pub name: String,
+}
+
+/// A statement that is needed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Node {
+    pub statement: StatementId,
+    pub group: GroupId,
+    /// Whether the running kernel's own object is referred to (`Signature`) or the statement is needed as it stands.
+    pub extent: Extent,
+    /// The first edge that led here; `None` for a target.
+    pub first: Option<EdgeIndex>,
+    pub names: Vec<(String, Role)>,
+    /// Where its text starts.
+    pub position: Position,
+    /// Where its name is spelled, if the source spells it.
+    pub name_position: Option<Position>,
+    /// Where its body or initialiser starts, if the source spells all before it.
+    pub signature_end: Option<Position>,
+    /// Its tokens, as indices into [`Closure::texts`]; those with [`WILDCARD`] set depend on `__LINE__` and the like.
+    pub tokens: Vec<u32>,
+    /// How many of the tokens are before its body or initialiser.
+    pub signature_tokens: usize,
+    /// The macros by whose bodies its first token came, innermost first.
+    pub origin: Vec<String>,
+    pub static_locals: Vec<StaticLocal>,
+}
+
+/// Set in a token of [`Node::tokens`] whose text may differ.
+pub const WILDCARD: u32 = 1 << 31;
+
+/// A group of statements that is copied as one text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CopiedGroup {
+    pub id: GroupId,
+    pub start: Position,
+    /// Behind its last character.
+    pub end: Position,
+    /// Macros that its text uses, at any depth.
+    pub macros: BTreeSet<u32>,
+    /// Those that its own text or a copied macro's body spells.
+    pub direct_macros: BTreeSet<u32>,
+}
+
+/// One `#define` that lies in a file that is copied from, or that copied text uses.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MacroDefinition {
+    pub name: String,
+    /// Of its `#`.
+    pub position: Position,
+    /// Of the `#undef` that ends it.
+    pub undefined: Option<Position>,
+}
+
+/// One `#include` that GCC followed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Included {
+    /// File that has the directive.
+    pub parent: u32,
+    /// Place of the directive; the line may be one too far.
+    pub position: Position,
+    /// File that was included.
+    pub file: u32,
+}
+
+/// A struct or union that is mentioned but need not be complete.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mention {
+    pub name: String,
+    pub union: bool,
+    /// Is it named in a public header before the copied text names it?
+    pub public: bool,
+}
+
+/// The stage's value.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Closure {
+    pub graph: Graph<Node, Edge>,
+    /// Every file of the unit.
+    pub files: Vec<Place>,
+    pub texts: Vec<String>,
+    pub groups: Vec<CopiedGroup>,
+    pub macros: BTreeMap<u32, MacroDefinition>,
+    pub includes: Vec<Included>,
+    /// By copied group's first node.
+    pub mentions: BTreeSet<Mention>,
+}
+
+/// What the closure starts from and where it ends.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Functions to emit.
+    pub targets: Vec<String>,
+    /// Functions and objects that the running kernel provides under their plain names.
+    pub provided: BTreeSet<String>,
+    /// Macros whose statements are left out of copied groups (see [`crate::rewrite::wrappers`]).
+    pub dropped_macros: BTreeSet<String>,
+}
+
+struct Walk<'a, 'b> {
+    unit: &'a Expanded,
+    outline: &'a Outline,
+    parsed: &'b Parsed<'a>,
+    places: &'b Places<'a>,
+    scope: &'b Scope,
+    graph: Graph<Node, Edge>,
+    by_statement: BTreeMap<StatementId, NodeIndex>,
+    queue: VecDeque<NodeIndex>,
+    texts: Texts,
+    mentions: BTreeSet<Mention>,
+}
+
+#[derive(Default)]
+struct Texts {
+    by_symbol: BTreeMap<u32, u32>,
+    texts: Vec<String>,
+}
+
+impl Texts {
+    fn index(&mut self, unit: &Expanded, token: &Token) -> u32 {
+        let next = self.texts.len() as u32;
+        let index = *self.by_symbol.entry(token.symbol.0).or_insert(next);
+        if index == next {
+            self.texts.push(unit.interner().string(token.symbol));
+        }
+        if token.builtin { index | WILDCARD } else { index }
+    }
+}
+
+/// Computes the closure of `scope.targets`.
+pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Places, scope: &Scope) -> Result<Closure> {
+    let mut walk = Walk {
+        unit,
+        outline,
+        parsed,
+        places,
+        scope,
+        graph: Graph::new(),
+        by_statement: BTreeMap::new(),
+        queue: VecDeque::new(),
+        texts: Texts::default(),
+        mentions: BTreeSet::new(),
+    };
+    for target in &scope.targets {
+        let Some(statement) = function_named(unit, outline, target) else {
+            return refuse(
+                MISSING_DEFINITION,
+                format!("{target} is to be replaced, but the patched source does not define it"),
+            );
+        };
+        walk.reach(statement, Extent::Whole, None);
+    }
+    while let Some(node) = walk.queue.pop_front() {
+        walk.follow(node);
+    }
+    Ok(walk.finish())
+}
+
+/// The statement that defines a function.
+pub fn function_named(unit: &Expanded, outline: &Outline, name: &str) -> Option<StatementId> {
+    let symbol = unit.interner().find(name.as_bytes())?;
+    let defines = |index: &usize| outline.names[*index].iter().any(|n| n.symbol == symbol && n.role == Role::Function);
+    (0..outline.statements.len()).find(defines).map(|index| StatementId(index as u32))
+}
+
+impl Walk<'_, '_> {
+    /// Takes a statement in, or raises what is known of it; yields whether it must be followed.
+    fn reach(&mut self, statement: StatementId, extent: Extent, from: Option<(NodeIndex, Edge)>) {
+        let known = self.by_statement.get(&statement).copied();
+        let node = known.unwrap_or_else(|| {
+            let node = self.node(statement, extent);
+            let node = self.graph.add_node(node);
+            self.by_statement.insert(statement, node);
+            self.queue.push_back(node);
+            node
+        });
+        if self.graph[node].extent < extent {
+            self.graph[node].extent = extent;
+            self.queue.push_back(node);
+        }
+        if let Some((from, edge)) = from
+            && from != node
+        {
+            let edge = self.graph.add_edge(from, node, edge);
+            if known.is_none() {
+                self.graph[node].first = Some(edge);
+            }
+        }
+    }
+
+    fn node(&mut self, id: StatementId, extent: Extent) -> Node {
+        let statement = &self.outline.statements[id.0 as usize];
+        let tokens = &self.unit.tokens[statement.tokens()];
+        let group = self.outline.group_of[id.0 as usize];
+        let names = &self.outline.names[id.0 as usize];
+        let signature_end = self.parsed.signature_end(id);
+        let spelled = |index: u32| {
+            let token = self.unit.tokens.get(index as usize)?;
+            (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
+        };
+        Node {
+            statement: id,
+            group,
+            extent,
+            first: None,
+            names: names.iter().map(|name| (self.unit.interner().string(name.symbol), name.role)).collect(),
+            position: self.places.position(self.start(statement.start)),
+            name_position: names.first().and_then(|name| spelled(name.token)),
+            signature_end: spelled(statement.start).and(spelled(signature_end.min(statement.end - 1))),
+            tokens: tokens.iter().map(|token| self.texts.index(self.unit, token)).collect(),
+            signature_tokens: (signature_end - statement.start) as usize,
+            origin: self.origin(statement.start),
+            static_locals: Vec::new(),
+        }
+    }
+
+    fn start(&self, token: u32) -> u32 {
+        let token = &self.unit.tokens[token as usize];
+        match self.unit.invocations.get(token.invocation as usize) {
+            Some(invocation) => invocation.start,
+            None => token.source,
+        }
+    }
+
+    fn origin(&self, token: u32) -> Vec<String> {
+        let token = &self.unit.tokens[token as usize];
+        let name = |id: MacroId| self.unit.interner().string(self.unit.reader.macros[id.0 as usize].name);
+        self.unit.chain(token).map(name).collect()
+    }
+
+    fn follow(&mut self, node: NodeIndex) {
+        let Node { statement, group, extent, position, .. } = self.graph[node].clone();
+        let copied = !self.places.is_public(position.file);
+        if copied && extent == Extent::Whole {
+            for sibling in self.outline.groups[group.0 as usize].statements() {
+                let shape = self.outline.statements[sibling.0 as usize].shape;
+                if sibling == statement || matches!(shape, Shape::Empty | Shape::Pragma) || self.is_dropped(sibling) {
+                    continue;
+                }
+                let edge = Edge { kind: EdgeKind::Group, name: self.first_name(sibling) };
+                self.reach(sibling, Extent::Whole, Some((node, edge)));
+            }
+        }
+        let found = self.parsed.references(statement, extent);
+        self.graph[node].static_locals = found.static_locals;
+        for reference in found.references {
+            let word = self.unit.interner().string(self.unit.tokens[reference.token as usize].symbol);
+            match reference.need {
+                Need::Statement(target) => {
+                    let edge = Edge { kind: EdgeKind::Type, name: word };
+                    self.reach(target, Extent::Whole, Some((node, edge)));
+                }
+                Need::Object { declaration, definition, name, .. } => {
+                    self.object(node, declaration, definition, self.unit.interner().string(name));
+                }
+                Need::Tag { name, union } if copied => {
+                    let public = self.is_named_in_public(name, reference.token);
+                    let name = self.unit.interner().string(name);
+                    self.mentions.insert(Mention { name, union, public });
+                }
+                Need::Tag { .. } => {}
+            }
+        }
+    }
+
+    fn first_name(&self, statement: StatementId) -> String {
+        let names = &self.outline.names[statement.0 as usize];
+        names.first().map(|name| self.unit.interner().string(name.symbol)).unwrap_or_default()
+    }
+
+    /// Does a macro that is left out of copied groups spell the statement?
+    fn is_dropped(&self, statement: StatementId) -> bool {
+        let start = self.outline.statements[statement.0 as usize].start;
+        self.origin(start).iter().any(|name| self.scope.dropped_macros.contains(name))
+    }
+
+    /// A function or object is referred to where the running kernel provides it, else taken with its definition.
+    fn object(&mut self, from: NodeIndex, declaration: StatementId, definition: Option<StatementId>, name: String) {
+        let is_target = self.scope.targets.contains(&name);
+        let in_header = definition.is_some_and(|statement| {
+            let start = self.start(self.outline.statements[statement.0 as usize].start);
+            !self.places.is_main(self.places.position(start).file)
+        });
+        let provided = (self.scope.provided.contains(&name) && !in_header) || is_target;
+        let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
+        match definition {
+            Some(definition) if !provided => {
+                self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
+                let used_early = self.graph[from].statement < definition;
+                let declared_in_public = {
+                    let start = self.start(self.outline.statements[declaration.0 as usize].start);
+                    self.places.is_public(self.places.position(start).file)
+                };
+                if declaration != definition && (used_early || declared_in_public) {
+                    self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
+                }
+            }
+            _ => self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration)),
+        }
+    }
+
+    fn is_named_in_public(&self, name: crate::unit::lex::Symbol, before: u32) -> bool {
+        let tokens = &self.unit.tokens[..before as usize];
+        tokens.iter().enumerate().any(|(index, token)| {
+            token.symbol == name
+                && index > 0
+                && matches!(self.unit.text(index - 1), b"struct" | b"union")
+                && token.source != NONE
+                && self.places.is_public(self.places.position(token.source).file)
+        })
+    }
+
+    fn finish(self) -> Closure {
+        let mut used: BTreeSet<u32> = BTreeSet::new();
+        let mut groups: BTreeMap<GroupId, CopiedGroup> = BTreeMap::new();
+        for node in self.graph.node_weights() {
+            if node.extent == Extent::Signature || self.places.is_public(node.position.file) {
+                continue;
+            }
+            let copied = groups.entry(node.group).or_insert_with(|| self.copied(node.group));
+            used.extend(&copied.macros);
+        }
+        // Signatures become declarations, whose macros must be there too.
+        for node in self.graph.node_weights().filter(|n| n.extent == Extent::Signature) {
+            if !self.places.is_public(node.position.file) {
+                used.extend(self.copied(node.group).macros);
+            }
+        }
+        let macros =
+            self.unit.reader.macros.iter().enumerate().filter(|(index, definition)| {
+                used.contains(&(*index as u32)) || !self.places.is_public(definition.file.0)
+            });
+        let macros = macros.map(|(index, definition)| {
+            let undefined = (definition.undefined_at != NONE).then(|| self.places.position(definition.undefined_at));
+            let definition = MacroDefinition {
+                name: self.unit.interner().string(definition.name),
+                position: self.places.position(definition.start),
+                undefined,
+            };
+            (index as u32, definition)
+        });
+        let includes = self.unit.reader.includes.iter().map(|include| Included {
+            parent: include.parent.0,
+            position: Position { file: include.parent.0, line: include.line, column: 0, order: include.offset },
+            file: include.file.0,
+        });
+        Closure {
+            macros: macros.collect(),
+            includes: includes.collect(),
+            files: self.places.all(),
+            texts: self.texts.texts,
+            groups: groups.into_values().collect(),
+            mentions: self.mentions,
+            graph: self.graph,
+        }
+    }
+
+    fn copied(&self, id: GroupId) -> CopiedGroup {
+        let (start, end) = self.outline.groups[id.0 as usize].text;
+        let mut macros = BTreeSet::new();
+        let mut direct_macros = BTreeSet::new();
+        for expansion in &self.unit.expansions[self.unit.expansions_in(start, end)] {
+            macros.insert(expansion.macro_id.0);
+            let by_copied = self.unit.expansions.get(expansion.parent as usize).is_none_or(|parent| {
+                let parent = &self.unit.reader.macros[parent.macro_id.0 as usize];
+                !self.places.is_public(parent.file.0)
+            });
+            if by_copied {
+                direct_macros.insert(expansion.macro_id.0);
+            }
+        }
+        CopiedGroup { id, start: self.places.position(start), end: self.places.position(end), macros, direct_macros }
+    }
+}

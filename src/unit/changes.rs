@@ -1,0 +1,211 @@
+//! What differs between two versions of a unit, by the tokens that the compiler proper sees.
+//!
+//! Both texts are GCC's own (`gcc -E`): a changed macro, inline function or constant counts, a changed comment does not.
+//! The patched version is preprocessed with `#line` directives that keep `__LINE__` as it was (see [`crate::patch`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::groups::{self, Shape, Statement};
+use super::lex::{self, Interner, Symbol};
+use super::names::{self, Role};
+
+/// Names that the kernel makes with `__COUNTER__` (include/linux/compiler_types.h, include/linux/compiler.h): a use that
+/// the patch adds moves the numbers of all later ones.
+const COUNTED: &[&str] = &["__compiletime_assert_", "__UNIQUE_ID_"];
+
+/// What kind of thing at file scope changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A struct, union or enum definition.
+    Type,
+    Typedef,
+    /// A variable's initialiser alone.
+    Initialiser,
+    /// A variable's type or attributes.
+    Variable,
+    Prototype,
+}
+
+/// A declaration, other than a function's definition, that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    pub name: String,
+    pub what: What,
+}
+
+/// The differences, each list in the order of the patched version.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Functions defined in both versions whose tokens differ.
+    pub functions: Vec<String>,
+    pub added_functions: Vec<String>,
+    pub removed_functions: Vec<String>,
+    pub declarations: Vec<Declaration>,
+    /// Names at file scope, other than functions', that only the patched version declares.
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+struct Version {
+    tokens: Vec<Symbol>,
+    statements: Vec<Statement>,
+    /// By name and whether it is a tag's: the statements that declare it, in order.
+    by_name: BTreeMap<(Symbol, bool), Vec<(usize, Role)>>,
+}
+
+impl Version {
+    fn new(text: &[u8], interner: &mut Interner) -> Version {
+        let tokens = lex::preprocessed(text, interner);
+        let statements = groups::statements(&tokens, interner);
+        let mut by_name: BTreeMap<(Symbol, bool), Vec<(usize, Role)>> = BTreeMap::new();
+        for (index, statement) in statements.iter().enumerate() {
+            for name in names::declared(&tokens, interner, statement) {
+                by_name.entry((name.symbol, name.role.is_tag())).or_default().push((index, name.role));
+            }
+        }
+        Version { tokens, statements, by_name }
+    }
+
+    fn tokens(&self, statement: usize) -> &[Symbol] {
+        &self.tokens[self.statements[statement].tokens()]
+    }
+}
+
+/// Are two statements the same, names with counters matched one to one?
+fn equal(before: &[Symbol], after: &[Symbol], interner: &Interner) -> bool {
+    if before.len() != after.len() {
+        return false;
+    }
+    let mut matched: BTreeMap<Symbol, Symbol> = BTreeMap::new();
+    let mut taken: BTreeSet<Symbol> = BTreeSet::new();
+    before.iter().zip(after).all(|(old, new)| {
+        let counted = old != new && counted_stem(interner.text(*old)).is_some();
+        if !counted {
+            return old == new;
+        }
+        if counted_stem(interner.text(*old)) != counted_stem(interner.text(*new)) {
+            return false;
+        }
+        match matched.get(old) {
+            Some(known) => known == new,
+            None => {
+                matched.insert(*old, *new);
+                taken.insert(*new)
+            }
+        }
+    })
+}
+
+/// The name without its counter.
+fn counted_stem(text: &[u8]) -> Option<&[u8]> {
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let known = COUNTED.iter().any(|prefix| text.starts_with(prefix.as_bytes()));
+    (known && digits > 0).then(|| &text[..text.len() - digits])
+}
+
+/// Compares two versions of a unit, both as `gcc -E` prints them.
+pub fn compare(before: &[u8], after: &[u8]) -> Changes {
+    let mut interner = Interner::default();
+    let before = Version::new(before, &mut interner);
+    let after = Version::new(after, &mut interner);
+    let mut changes = Changes::default();
+    let mut order: Vec<(&(Symbol, bool), &Vec<(usize, Role)>)> = after.by_name.iter().collect();
+    order.sort_by_key(|(_, uses)| uses.last().map(|(index, _)| *index));
+    for (key, new) in order {
+        let name = interner.string(key.0);
+        let Some(old) = before.by_name.get(key) else {
+            if new.iter().any(|(_, role)| *role == Role::Function) {
+                changes.added_functions.push(name);
+            } else {
+                changes.added.push(name);
+            }
+            continue;
+        };
+        compare_name(&mut changes, name, (&before, old), (&after, new), &interner);
+    }
+    for (key, old) in &before.by_name {
+        if !after.by_name.contains_key(key) {
+            let function = old.iter().any(|(_, role)| *role == Role::Function);
+            let list = if function { &mut changes.removed_functions } else { &mut changes.removed };
+            list.push(interner.string(key.0));
+        }
+    }
+    changes
+}
+
+type Uses<'a> = (&'a Version, &'a [(usize, Role)]);
+
+fn compare_name(changes: &mut Changes, name: String, before: Uses, after: Uses, interner: &Interner) {
+    let definition = |uses: Uses| uses.1.iter().find(|(_, role)| *role == Role::Function).map(|(index, _)| *index);
+    match (definition(before), definition(after)) {
+        (Some(old), Some(new)) => {
+            if !equal(before.0.tokens(old), after.0.tokens(new), interner) {
+                changes.functions.push(name.clone());
+            }
+        }
+        (None, Some(_)) => changes.added_functions.push(name.clone()),
+        (Some(_), None) => changes.removed_functions.push(name.clone()),
+        (None, None) => {}
+    }
+    let missing = |from: Uses, other: Uses| -> Vec<(usize, Role)> {
+        let present =
+            |index: usize| other.1.iter().any(|(o, _)| equal(from.0.tokens(index), other.0.tokens(*o), interner));
+        from.1.iter().filter(|(index, role)| *role != Role::Function && !present(*index)).copied().collect()
+    };
+    let (gone, come) = (missing(before, after), missing(after, before));
+    // A declaration that only comes or only goes beside one that stays is a repetition (a prototype moved to a header).
+    if let (Some((old, role)), Some((new, _))) = (gone.first(), come.first()) {
+        let what = match role {
+            Role::Record | Role::Enum | Role::Enumerator => What::Type,
+            Role::Typedef => What::Typedef,
+            Role::Prototype | Role::Function => What::Prototype,
+            Role::Variable => variable_change(before.0.tokens(*old), after.0.tokens(*new), interner),
+        };
+        changes.declarations.push(Declaration { name, what });
+    }
+}
+
+/// Is it the initialiser alone that differs?
+fn variable_change(before: &[Symbol], after: &[Symbol], interner: &Interner) -> What {
+    let declarator = |tokens: &[Symbol]| -> Vec<Symbol> {
+        tokens.iter().copied().take_while(|token| !matches!(interner.text(*token), b"=" | b";")).collect()
+    };
+    if declarator(before) == declarator(after) { What::Initialiser } else { What::Variable }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_changed_function_is_found_and_a_moved_object_is_not() {
+        let before = "static int a = 1; int f(void) { return a; } int g(void) { return 2; }";
+        let after = "int g(void) { return 3; }\nstatic int a = 1; int h(void); int f(void) { return a; }";
+        let changes = compare(before.as_bytes(), after.as_bytes());
+        assert_eq!(changes.functions, strings(&["g"]));
+        assert_eq!(changes.added, strings(&["h"]));
+        assert_eq!(changes.declarations, []);
+    }
+
+    #[test]
+    fn data_types_and_prototypes_are_told_apart() {
+        let before = "struct s { int a; }; struct ops o = { .a = f, }; int p(int);";
+        let after = "struct s { int a; int b; }; struct ops o = { .a = g, }; int p(long);";
+        let changes = compare(before.as_bytes(), after.as_bytes());
+        let whats: Vec<_> = changes.declarations.iter().map(|d| (d.name.as_str(), d.what)).collect();
+        assert_eq!(whats, [("s", What::Type), ("o", What::Initialiser), ("p", What::Prototype)]);
+    }
+
+    #[test]
+    fn counters_may_move_but_other_numbers_may_not() {
+        let before = "void f(void) { __compiletime_assert_1(); __compiletime_assert_2(); } int g1(void) { return x1; }";
+        let moved = "void f(void) { __compiletime_assert_4(); __compiletime_assert_5(); } int g1(void) { return x2; }";
+        assert_eq!(compare(before.as_bytes(), moved.as_bytes()).functions, strings(&["g1"]));
+        let merged = "void f(void) { __compiletime_assert_4(); __compiletime_assert_4(); } int g1(void) { return x1; }";
+        assert_eq!(compare(before.as_bytes(), merged.as_bytes()).functions, strings(&["f"]));
+    }
+}

@@ -1,0 +1,652 @@
+//! libclang over the expanded unit as one flat buffer: what each name means, and which types must be complete.
+//!
+//! **The only module that touches libclang, and the only one with `unsafe`.** It hands out owned values: statements,
+//! token indices, enums. libclang's traps and their work-rounds are in FACTS.md ("Front end: what trips a reader of kernel
+//! C"). A parsed unit must stay on the thread that loaded the library; the tool runs it in a process of its own.
+#![allow(unsafe_code, reason = "libclang is a C library; every call below passes handles that libclang made and owns")]
+#![allow(non_upper_case_globals, reason = "clang-sys spells the enumerators of libclang as constants")]
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{CStr, CString, c_void};
+
+use clang_sys::*;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{FRONT_END, Result, TOOL_MISSING, refuse};
+
+use super::expand::{Expanded, NONE};
+use super::groups::{Outline, Shape, StatementId, is_identifier};
+use super::lex::{Kind, Symbol};
+use super::names;
+
+/// How much of a statement counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// Only what declares: no function body, no initialiser.
+    Signature,
+    Whole,
+}
+
+/// What a mention needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The statement as it stands: a type's definition, a typedef, an enumerator's enum.
+    Statement(StatementId),
+    /// A function or object at file scope.
+    Object { declaration: StatementId, definition: Option<StatementId>, name: Symbol, function: bool },
+    /// A struct or union that may stay incomplete.
+    Tag { name: Symbol, union: bool },
+}
+
+/// A mention of something at file scope.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference {
+    /// Token that mentions it.
+    pub token: u32,
+    pub need: Need,
+}
+
+/// A variable with static storage inside of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticLocal {
+    pub name: String,
+    pub function: String,
+    pub constant: bool,
+}
+
+/// Everything that a statement refers to.
+#[derive(Debug, Default)]
+pub struct References {
+    pub references: Vec<Reference>,
+    pub static_locals: Vec<StaticLocal>,
+}
+
+/// The expanded unit as text, one space or newline between tokens.
+struct Flat {
+    text: Vec<u8>,
+    /// By token: its offset in `text`.
+    offsets: Vec<u32>,
+}
+
+impl Flat {
+    fn new(unit: &Expanded) -> Flat {
+        let mut text = Vec::with_capacity(unit.tokens.len() * 6);
+        let mut offsets = Vec::with_capacity(unit.tokens.len());
+        for (index, token) in unit.tokens.iter().enumerate() {
+            if token.kind == Kind::Pragma && text.last().is_some_and(|byte| *byte != b'\n') {
+                text.push(b'\n');
+            }
+            offsets.push(text.len() as u32);
+            let token_text = unit.text(index);
+            text.extend_from_slice(token_text);
+            let ends_line = token.kind == Kind::Pragma || matches!(token_text, b";" | b"{" | b"}");
+            text.push(if ends_line { b'\n' } else { b' ' });
+        }
+        Flat { text, offsets }
+    }
+
+    fn token_at(&self, offset: u32) -> u32 {
+        self.offsets.partition_point(|start| *start <= offset).saturating_sub(1) as u32
+    }
+}
+
+/// A unit that libclang has parsed.
+pub struct Parsed<'a> {
+    unit: &'a Expanded,
+    outline: &'a Outline,
+    flat: Flat,
+    index: CXIndex,
+    handle: CXTranslationUnit,
+    /// By statement: the cursors at file scope that begin in it.
+    cursors: Vec<Vec<CXCursor>>,
+    /// Location and kind of every cursor at file scope: what libclang declares elsewhere is an implicit builtin.
+    declared: HashSet<(u32, CXCursorKind)>,
+    ordinary: BTreeMap<Symbol, Vec<StatementId>>,
+    tags: BTreeMap<Symbol, StatementId>,
+}
+
+impl Drop for Parsed<'_> {
+    fn drop(&mut self) {
+        // SAFETY: both handles were made by `parse` and are not used any more.
+        unsafe {
+            clang_disposeTranslationUnit(self.handle);
+            clang_disposeIndex(self.index);
+        }
+    }
+}
+
+/// Loads the library that the environment names in `LIBCLANG_PATH`, else the first one found, for this thread.
+pub fn load() -> Result<()> {
+    match clang_sys::load() {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(TOOL_MISSING, format!("libclang can't be loaded: {error}; `klp-extract doctor` helps")),
+    }
+}
+
+/// The version that the loaded library gives of itself.
+pub fn version() -> String {
+    // SAFETY: takes nothing, and the string is disposed of by `owned`.
+    unsafe { owned(clang_getClangVersion()) }
+}
+
+/// # Safety
+/// `string` must come from libclang and not have been disposed of.
+unsafe fn owned(string: CXString) -> String {
+    // SAFETY: as promised by the caller; libclang's strings end in NUL.
+    unsafe {
+        let pointer = clang_getCString(string);
+        let text =
+            if pointer.is_null() { String::new() } else { CStr::from_ptr(pointer).to_string_lossy().into_owned() };
+        clang_disposeString(string);
+        text
+    }
+}
+
+/// Language and target as GCC compiles the kernel. `-fshort-wchar` is in the kernel's flags; all else that matters was
+/// decided by the preprocessor.
+const ARGUMENTS: &[&CStr] = &[
+    c"-x",
+    c"cpp-output",
+    c"-std=gnu11",
+    c"--target=x86_64-linux-gnu",
+    c"-fshort-wchar",
+    c"-Wno-everything",
+    c"-ferror-limit=0",
+    c"-fno-spell-checking",
+];
+
+extern "C" fn collect(cursor: CXCursor, _: CXCursor, data: CXClientData) -> CXChildVisitResult {
+    // SAFETY: `data` is the vector that the caller of clang_visitChildren lends for the time of the call.
+    unsafe { (*data.cast::<Vec<CXCursor>>()).push(cursor) };
+    CXChildVisit_Continue
+}
+
+fn children(cursor: CXCursor) -> Vec<CXCursor> {
+    let mut found: Vec<CXCursor> = Vec::new();
+    // SAFETY: the vector outlives the call, and `collect` is the only one to touch it.
+    unsafe { clang_visitChildren(cursor, collect, (&raw mut found).cast::<c_void>()) };
+    found
+}
+
+/// Offsets of a cursor's extent; `None` for what has no place in the text.
+fn extent(cursor: CXCursor) -> Option<(u32, u32)> {
+    let (mut start, mut end) = (0, 0);
+    let mut file: CXFile = std::ptr::null_mut();
+    // SAFETY: libclang accepts null for the parts that aren't wanted, and any cursor.
+    unsafe {
+        let range = clang_getCursorExtent(cursor);
+        let null = std::ptr::null_mut();
+        clang_getFileLocation(clang_getRangeStart(range), &mut file, null, null, &mut start);
+        if file.is_null() {
+            return None;
+        }
+        clang_getFileLocation(clang_getRangeEnd(range), &mut file, null, null, &mut end);
+    }
+    Some((start, end))
+}
+
+fn location(cursor: CXCursor) -> u32 {
+    let mut offset = 0;
+    let null = std::ptr::null_mut();
+    // SAFETY: as in `extent`.
+    unsafe { clang_getFileLocation(clang_getCursorLocation(cursor), std::ptr::null_mut(), null, null, &mut offset) };
+    offset
+}
+
+fn kind(cursor: CXCursor) -> CXCursorKind {
+    // SAFETY: takes any cursor.
+    unsafe { clang_getCursorKind(cursor) }
+}
+
+fn definition(cursor: CXCursor) -> Option<CXCursor> {
+    // SAFETY: takes any cursor.
+    unsafe { Some(clang_getCursorDefinition(cursor)).filter(|found| clang_Cursor_isNull(*found) == 0) }
+}
+
+impl<'a> Parsed<'a> {
+    /// Parses the whole unit. An error that libclang finds in it is a refusal: GCC has accepted the same text.
+    pub fn new(unit: &'a Expanded, outline: &'a Outline) -> Result<Parsed<'a>> {
+        let flat = Flat::new(unit);
+        let arguments: Vec<_> = ARGUMENTS.iter().map(|argument| argument.as_ptr()).collect();
+        let name = CString::from(c"/unit.i");
+        // SAFETY: all buffers outlive the call; libclang copies what it keeps of the unsaved file.
+        let (index, handle, error) = unsafe {
+            let index = clang_createIndex(0, 0);
+            let mut file = CXUnsavedFile {
+                Filename: name.as_ptr(),
+                Contents: flat.text.as_ptr().cast(),
+                Length: flat.text.len() as _,
+            };
+            let mut handle = std::ptr::null_mut();
+            let error = clang_parseTranslationUnit2(
+                index,
+                name.as_ptr(),
+                arguments.as_ptr(),
+                arguments.len() as i32,
+                &mut file,
+                1,
+                0,
+                &mut handle,
+            );
+            (index, handle, error)
+        };
+        if error != CXError_Success || handle.is_null() {
+            return refuse(FRONT_END, format!("libclang can't parse the unit (error {error})"));
+        }
+        let mut parsed = Parsed {
+            unit,
+            outline,
+            flat,
+            index,
+            handle,
+            cursors: vec![Vec::new(); outline.statements.len()],
+            declared: HashSet::new(),
+            ordinary: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        };
+        parsed.check_errors()?;
+        parsed.index();
+        Ok(parsed)
+    }
+
+    fn check_errors(&self) -> Result<()> {
+        // SAFETY: the handle is valid, and each diagnostic is disposed of once.
+        unsafe {
+            for index in 0..clang_getNumDiagnostics(self.handle) {
+                let diagnostic = clang_getDiagnostic(self.handle, index);
+                let severity = clang_getDiagnosticSeverity(diagnostic);
+                let text = owned(clang_getDiagnosticSpelling(diagnostic));
+                let mut offset = 0;
+                let null = std::ptr::null_mut();
+                let place = clang_getDiagnosticLocation(diagnostic);
+                clang_getFileLocation(place, std::ptr::null_mut(), null, null, &mut offset);
+                clang_disposeDiagnostic(diagnostic);
+                if severity >= CXDiagnostic_Error {
+                    let place = self.place(self.flat.token_at(offset));
+                    return refuse(FRONT_END, format!("libclang does not accept what GCC compiles: {text} ({place})"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, token: u32) -> String {
+        let before = self.unit.tokens[..=token as usize].iter().rev();
+        let source = before.map(|token| token.source).find(|source| *source != NONE);
+        let (file, line, _) = self.unit.reader.location(source.unwrap_or(0));
+        format!("{}:{line}", self.unit.reader.files[file.0 as usize])
+    }
+
+    fn index(&mut self) {
+        // SAFETY: the handle is valid.
+        let top = children(unsafe { clang_getTranslationUnitCursor(self.handle) });
+        for cursor in top {
+            let Some((start, _)) = extent(cursor) else { continue };
+            let statement = self.outline.statement_of(self.flat.token_at(start));
+            self.cursors[statement.0 as usize].push(cursor);
+            self.declared.insert((location(cursor), kind(cursor)));
+        }
+        for (index, names) in self.outline.names.iter().enumerate() {
+            let statement = StatementId(index as u32);
+            for name in names {
+                if name.role.is_tag() {
+                    self.tags.entry(name.symbol).or_insert(statement);
+                } else {
+                    self.ordinary.entry(name.symbol).or_default().push(statement);
+                }
+            }
+        }
+    }
+
+    fn statement(&self, cursor: CXCursor) -> Option<StatementId> {
+        let (start, _) = extent(cursor)?;
+        Some(self.outline.statement_of(self.flat.token_at(start)))
+    }
+
+    /// Index of the token from which on a statement's body or initialiser stands.
+    pub fn signature_end(&self, statement: StatementId) -> u32 {
+        let statement = &self.outline.statements[statement.0 as usize];
+        let mut depth = 0;
+        for index in statement.tokens() {
+            match self.unit.text(index) {
+                b"{" if depth == 0 && matches!(statement.shape, Shape::Function(_)) => return index as u32,
+                b"=" if depth == 0 => return index as u32,
+                b"(" | b"[" | b"{" => depth += 1,
+                b")" | b"]" | b"}" => depth -= 1,
+                _ => {}
+            }
+        }
+        statement.end
+    }
+
+    /// Everything that a statement mentions, in the order of the mentions.
+    pub fn references(&self, statement: StatementId, extent: Extent) -> References {
+        let end = match extent {
+            Extent::Whole => self.outline.statements[statement.0 as usize].end,
+            Extent::Signature => self.signature_end(statement),
+        };
+        let limit = self.flat.offsets.get(end as usize).copied().unwrap_or(u32::MAX);
+        let mut visitor = Visitor {
+            parsed: self,
+            limit,
+            covered: HashSet::new(),
+            seen: BTreeSet::new(),
+            found: References::default(),
+            token: 0,
+        };
+        for cursor in &self.cursors[statement.0 as usize] {
+            visitor.visit(*cursor, *cursor);
+            // SAFETY: the visitor outlives the call, and `descend` is the only one to touch it.
+            unsafe { clang_visitChildren(*cursor, descend, (&raw mut visitor).cast::<c_void>()) };
+        }
+        visitor.audit(statement, end);
+        visitor.found
+    }
+}
+
+struct Visitor<'a, 'b> {
+    parsed: &'b Parsed<'a>,
+    /// Cursors from this offset on are not looked at.
+    limit: u32,
+    /// Offsets of the tokens that a cursor accounts for.
+    covered: HashSet<u32>,
+    seen: BTreeSet<(StatementId, u8)>,
+    found: References,
+    /// Token of the mention under way.
+    token: u32,
+}
+
+extern "C" fn descend(cursor: CXCursor, parent: CXCursor, data: CXClientData) -> CXChildVisitResult {
+    // SAFETY: `data` is the visitor that `references` lends for the time of the call.
+    let visitor = unsafe { &mut *data.cast::<Visitor>() };
+    if extent(cursor).is_some_and(|(start, _)| start >= visitor.limit) {
+        return CXChildVisit_Continue;
+    }
+    visitor.visit(cursor, parent);
+    // Never pruned on a missing location: LLVM 14 and 16 hang initialisers through anonymous members under one.
+    CXChildVisit_Recurse
+}
+
+impl Visitor<'_, '_> {
+    fn push(&mut self, need: Need) {
+        let key = match need {
+            Need::Statement(statement) => (statement, 0),
+            Need::Object { declaration, definition, .. } => (definition.unwrap_or(declaration), 1),
+            Need::Tag { name, .. } => (StatementId(name.0), 2),
+        };
+        if self.seen.insert(key) {
+            self.found.references.push(Reference { token: self.token, need });
+        }
+    }
+
+    fn need(&mut self, cursor: CXCursor) {
+        if let Some(statement) = self.parsed.statement(cursor) {
+            self.push(Need::Statement(statement));
+        }
+    }
+
+    /// The definition of a record or enum type, through arrays.
+    fn complete(&mut self, kind_of: CXType) {
+        // SAFETY: takes any type.
+        unsafe {
+            let mut canonical = clang_getCanonicalType(kind_of);
+            while matches!(
+                canonical.kind,
+                CXType_ConstantArray | CXType_IncompleteArray | CXType_VariableArray | CXType_Vector
+            ) {
+                canonical = clang_getCanonicalType(clang_getArrayElementType(canonical));
+            }
+            if matches!(canonical.kind, CXType_Record | CXType_Enum) {
+                let declaration = clang_getTypeDeclaration(canonical);
+                self.need(definition(declaration).unwrap_or(declaration));
+            }
+        }
+    }
+
+    fn visit(&mut self, cursor: CXCursor, parent: CXCursor) {
+        let at = location(cursor);
+        self.covered.insert(at);
+        self.token = self.parsed.flat.token_at(at);
+        // SAFETY: takes any cursor.
+        let referenced = unsafe { clang_getCursorReferenced(cursor) };
+        // SAFETY: takes any cursors.
+        let refers = unsafe { clang_Cursor_isNull(referenced) == 0 && clang_equalCursors(referenced, cursor) == 0 };
+        if refers {
+            self.refer(cursor, parent, referenced);
+        }
+        self.complete_types(cursor, parent);
+        self.static_local(cursor);
+    }
+
+    fn refer(&mut self, cursor: CXCursor, parent: CXCursor, referenced: CXCursor) {
+        match kind(referenced) {
+            CXCursor_StructDecl | CXCursor_UnionDecl => {
+                // `sizeof(struct x)` has the type as a child of the expression.
+                if kind(parent) == CXCursor_UnaryExpr
+                    && let Some(definition) = definition(referenced)
+                {
+                    self.need(definition);
+                }
+                let name = self.parsed.unit.tokens[self.parsed.flat.token_at(location(referenced)) as usize];
+                if name.kind == Kind::Identifier && !self.is_keyword(name.symbol) {
+                    let union = kind(referenced) == CXCursor_UnionDecl;
+                    self.push(Need::Tag { name: name.symbol, union });
+                } else {
+                    // An anonymous record can only be taken whole.
+                    self.need(referenced);
+                }
+            }
+            CXCursor_EnumDecl => self.need(definition(referenced).unwrap_or(referenced)),
+            CXCursor_FunctionDecl => self.function(cursor, referenced),
+            CXCursor_FieldDecl => {
+                // SAFETY: takes any cursor.
+                let owner = unsafe { clang_getCursorSemanticParent(referenced) };
+                self.need(owner);
+                self.need(referenced);
+            }
+            CXCursor_VarDecl => self.variable(referenced),
+            CXCursor_ParmDecl | CXCursor_LabelStmt => {}
+            _ => self.need(referenced),
+        }
+    }
+
+    fn is_keyword(&self, symbol: Symbol) -> bool {
+        matches!(self.parsed.unit.interner().text(symbol), b"struct" | b"union" | b"enum")
+    }
+
+    fn function(&mut self, cursor: CXCursor, referenced: CXCursor) {
+        // SAFETY: takes any cursor.
+        let canonical = unsafe { clang_getCanonicalCursor(referenced) };
+        let definition = definition(referenced);
+        if !self.parsed.declared.contains(&(location(canonical), CXCursor_FunctionDecl)) {
+            // An implicitly declared builtin sits at its first use. A library builtin (memcpy) may be declared at file
+            // scope later on: the audit finds that by name.
+            self.covered.remove(&location(cursor));
+            if let Some(definition) = definition {
+                self.need(definition);
+            }
+            return;
+        }
+        self.object(canonical, definition, true);
+    }
+
+    fn variable(&mut self, referenced: CXCursor) {
+        // SAFETY: takes any cursor.
+        let canonical = unsafe { clang_getCanonicalCursor(referenced) };
+        // SAFETY: as above.
+        let parent = unsafe { clang_getCursorSemanticParent(canonical) };
+        if kind(parent) != CXCursor_TranslationUnit {
+            return;
+        }
+        self.object(canonical, definition(referenced), false);
+    }
+
+    fn object(&mut self, canonical: CXCursor, definition: Option<CXCursor>, function: bool) {
+        let Some(declaration) = self.parsed.statement(canonical) else { return };
+        let definition = definition.and_then(|cursor| self.parsed.statement(cursor));
+        let name = self.parsed.unit.tokens[self.parsed.flat.token_at(location(canonical)) as usize].symbol;
+        self.push(Need::Object { declaration, definition, name, function });
+    }
+
+    fn complete_types(&mut self, cursor: CXCursor, parent: CXCursor) {
+        let cursor_kind = kind(cursor);
+        // SAFETY: all of these take any cursor or type.
+        unsafe {
+            let is_expression = clang_isExpression(cursor_kind) != 0;
+            if is_expression || matches!(cursor_kind, CXCursor_VarDecl | CXCursor_ParmDecl | CXCursor_FieldDecl) {
+                let type_of = clang_getCursorType(cursor);
+                self.complete(type_of);
+                let canonical = clang_getCanonicalType(type_of);
+                if canonical.kind != CXType_Pointer {
+                    return;
+                }
+                let arithmetic = matches!(
+                    cursor_kind,
+                    CXCursor_UnaryOperator
+                        | CXCursor_BinaryOperator
+                        | CXCursor_CompoundAssignOperator
+                        | CXCursor_ArraySubscriptExpr
+                );
+                if arithmetic || (kind(parent) == CXCursor_BinaryOperator && self.is_sum(cursor, parent)) {
+                    self.complete(clang_getPointeeType(canonical));
+                }
+            } else if cursor_kind == CXCursor_FunctionDecl && clang_isCursorDefinition(cursor) != 0 {
+                self.complete(clang_getCursorResultType(cursor));
+            }
+        }
+    }
+
+    /// Is the operator between the operands of `parent` `+` or `-`? (libclang names it only from LLVM 17 on.)
+    fn is_sum(&self, operand: CXCursor, parent: CXCursor) -> bool {
+        let (Some((parent_start, _)), Some((start, end))) = (extent(parent), extent(operand)) else { return false };
+        let offsets = &self.parsed.flat.offsets;
+        let operator = if parent_start == start {
+            offsets.partition_point(|offset| *offset < end)
+        } else {
+            offsets.partition_point(|offset| *offset < start).saturating_sub(1)
+        };
+        operator < offsets.len() && matches!(self.parsed.unit.text(operator), b"+" | b"-")
+    }
+
+    fn static_local(&mut self, cursor: CXCursor) {
+        if kind(cursor) != CXCursor_VarDecl {
+            return;
+        }
+        // SAFETY: all of these take any cursor or type.
+        unsafe {
+            let parent = clang_getCursorSemanticParent(cursor);
+            if kind(parent) != CXCursor_FunctionDecl || clang_Cursor_getStorageClass(cursor) != CX_SC_Static {
+                return;
+            }
+            let mut type_of = clang_getCanonicalType(clang_getCursorType(cursor));
+            while matches!(type_of.kind, CXType_ConstantArray | CXType_IncompleteArray) {
+                type_of = clang_getCanonicalType(clang_getArrayElementType(type_of));
+            }
+            self.found.static_locals.push(StaticLocal {
+                name: owned(clang_getCursorSpelling(cursor)),
+                function: owned(clang_getCursorSpelling(parent)),
+                constant: clang_isConstQualifiedType(type_of) != 0,
+            });
+        }
+    }
+
+    /// Looks up every identifier that no cursor accounts for but that names something at file scope: attributes are
+    /// opaque in libclang (`cleanup(fn)`, `alias`), and so are tags under `__alignof__` and the like.
+    fn audit(&mut self, statement: StatementId, end: u32) {
+        let parsed = self.parsed;
+        let range = &parsed.outline.statements[statement.0 as usize];
+        let text = |index: usize| if index >= range.start as usize { parsed.unit.text(index) } else { b"" };
+        for index in range.start as usize..(end.min(range.end)) as usize {
+            let token = &parsed.unit.tokens[index];
+            if token.kind != Kind::Identifier || self.covered.contains(&parsed.flat.offsets[index]) {
+                continue;
+            }
+            self.token = index as u32;
+            let before = index.checked_sub(1).map_or(&b""[..], text);
+            if matches!(before, b"struct" | b"union" | b"enum") {
+                let outer = index.checked_sub(3).map_or(&b""[..], text);
+                let measured = names::is_typeof(outer) || matches!(outer, b"__alignof__" | b"_Alignof" | b"sizeof");
+                if let (true, Some(definition)) = (measured, parsed.tags.get(&token.symbol)) {
+                    self.push(Need::Statement(*definition));
+                }
+                continue;
+            }
+            if matches!(before, b"." | b"->" | b"goto") {
+                continue;
+            }
+            let Some(statements) = parsed.ordinary.get(&token.symbol) else { continue };
+            if !statements.contains(&statement) {
+                self.named(token.symbol, statements);
+            }
+        }
+        self.assembly(statement, end);
+    }
+
+    /// Symbols that assembler text names; libclang visits operands but not templates.
+    fn assembly(&mut self, statement: StatementId, end: u32) {
+        let parsed = self.parsed;
+        let range = &parsed.outline.statements[statement.0 as usize];
+        let interner = parsed.unit.interner();
+        let mut inside = 0;
+        for index in range.start as usize..(end.min(range.end)) as usize {
+            let text = parsed.unit.text(index);
+            match text {
+                b"asm" | b"__asm__" | b"__asm" => inside = 1,
+                b"(" if inside > 0 => inside += 1,
+                b")" if inside > 0 => inside = if inside == 2 { 0 } else { inside - 1 },
+                _ if inside > 1 && parsed.unit.tokens[index].kind == Kind::String => {
+                    self.token = index as u32;
+                    for word in text.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'))) {
+                        let named = interner.find(word).filter(|_| is_identifier(word));
+                        if let Some(statements) = named.and_then(|symbol| parsed.ordinary.get(&symbol))
+                            && let Some(symbol) = named
+                            && self.is_object(symbol, statements)
+                        {
+                            self.named(symbol, statements);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_object(&self, symbol: Symbol, statements: &[StatementId]) -> bool {
+        let names = &self.parsed.outline.names;
+        statements.iter().any(|statement| {
+            names[statement.0 as usize].iter().any(|name| {
+                let object =
+                    matches!(name.role, names::Role::Function | names::Role::Prototype | names::Role::Variable);
+                name.symbol == symbol && object
+            })
+        })
+    }
+
+    /// A name found without libclang: by what its statements declare.
+    fn named(&mut self, symbol: Symbol, statements: &[StatementId]) {
+        let mut definition = None;
+        let mut role = None;
+        for statement in statements {
+            for name in &self.parsed.outline.names[statement.0 as usize] {
+                if name.symbol == symbol {
+                    role = role.or(Some(name.role));
+                    if name.role == names::Role::Function {
+                        definition = Some(*statement);
+                    }
+                }
+            }
+        }
+        let declaration = statements[0];
+        match role {
+            Some(names::Role::Function | names::Role::Prototype) => {
+                self.push(Need::Object { declaration, definition, name: symbol, function: true });
+            }
+            Some(names::Role::Variable) => {
+                let last = statements.iter().copied().max();
+                self.push(Need::Object { declaration, definition: last, name: symbol, function: false });
+            }
+            _ => self.push(Need::Statement(declaration)),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Where things are: files of a unit told apart (source file, private header, public header), and positions in them.
+
+use serde::{Deserialize, Serialize};
+
+use super::expand::Expanded;
+
+/// What a file is to an out-of-tree module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The unit's own source file, or one that it includes (`#include "x.c"`).
+    Source,
+    /// A header that modules outside of the tree can't include.
+    Private,
+    /// A header below `include/` or `arch/*/include/`, of the source or generated.
+    Public,
+    /// GCC's own: built-in macros, the command line, its headers.
+    Compiler,
+}
+
+/// A file of the unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Relative to the kernel source, or to the build folder where `generated` is set.
+    pub path: String,
+    pub generated: bool,
+    pub class: Class,
+}
+
+/// A place in a file; `order` is its place in the unit, which orders everything that is emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Index into the unit's files.
+    pub file: u32,
+    /// Counted from 1.
+    pub line: u32,
+    /// In bytes, counted from 0.
+    pub column: u32,
+    /// Offset in the unit's text.
+    pub order: u32,
+}
+
+/// The places of one unit.
+pub struct Places<'a> {
+    unit: &'a Expanded,
+    places: Vec<Place>,
+    main: u32,
+}
+
+/// Sorts a path as GCC names it. `roots` are the prefixes of the kernel source (the overlay's first, with trailing `/`).
+pub fn classify(path: &str, roots: &[String]) -> Place {
+    if path.starts_with('<') || path.is_empty() {
+        return Place { path: path.into(), generated: false, class: Class::Compiler };
+    }
+    let relative = roots.iter().find_map(|root| path.strip_prefix(root.as_str()));
+    let generated = relative.is_none() && !path.starts_with('/');
+    let path = relative.unwrap_or(path);
+    let path = normalise(path.strip_prefix("./").unwrap_or(path));
+    if path.starts_with('/') {
+        return Place { path, generated, class: Class::Compiler };
+    }
+    let mut parts = path.split('/');
+    let public = match parts.next() {
+        Some("include") => true,
+        Some("arch") => parts.nth(1) == Some("include"),
+        _ => false,
+    };
+    let class = if public {
+        Class::Public
+    } else if path.ends_with(".h") {
+        Class::Private
+    } else {
+        Class::Source
+    };
+    Place { path, generated, class }
+}
+
+/// Takes `.` and `x/..` out of a relative path.
+fn normalise(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            ".." if parts.last().is_some_and(|last| *last != ".." && !last.is_empty()) => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+impl<'a> Places<'a> {
+    /// `copied` are paths of public headers that the patch changes: the module is built against headers that lack the
+    /// change, so what it needs of them is copied.
+    pub fn new(unit: &'a Expanded, source: &str, roots: &[String], copied: &[String]) -> Places<'a> {
+        let mut places: Vec<Place> = unit.reader.files.iter().map(|file| classify(file, roots)).collect();
+        for place in &mut places {
+            if place.class == Class::Public && copied.contains(&place.path) {
+                place.class = Class::Private;
+            }
+        }
+        let main = unit.reader.files.iter().position(|file| file == source).unwrap_or(0) as u32;
+        Places { unit, places, main }
+    }
+
+    pub fn position(&self, offset: u32) -> Position {
+        let (file, line, start) = self.unit.reader.location(offset);
+        Position { file: file.0, line, column: offset - start, order: offset }
+    }
+
+    /// Will an `#include` bring what this file declares?
+    pub fn is_public(&self, file: u32) -> bool {
+        matches!(self.places[file as usize].class, Class::Public | Class::Compiler)
+    }
+
+    pub fn is_main(&self, file: u32) -> bool {
+        self.main == file || self.places[file as usize].class == Class::Source
+    }
+
+    pub fn all(&self) -> Vec<Place> {
+        self.places.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_apart() {
+        let roots = ["/overlay/".to_string(), "/src/".to_string()];
+        let cases = [
+            ("/src/include/linux/fs.h", "include/linux/fs.h", false, Class::Public),
+            ("./include/generated/autoconf.h", "include/generated/autoconf.h", true, Class::Public),
+            ("/overlay/net/unix/../core/x.h", "net/core/x.h", false, Class::Private),
+            ("/src/arch/x86/include/asm/page.h", "arch/x86/include/asm/page.h", false, Class::Public),
+            ("./arch/x86/include/generated/asm/a.h", "arch/x86/include/generated/asm/a.h", true, Class::Public),
+            ("/src/arch/x86/kvm/x86.h", "arch/x86/kvm/x86.h", false, Class::Private),
+            ("/overlay/fs/namespace.c", "fs/namespace.c", false, Class::Source),
+            ("<command-line>", "<command-line>", false, Class::Compiler),
+            ("/usr/lib/gcc/x/stdarg.h", "/usr/lib/gcc/x/stdarg.h", false, Class::Compiler),
+        ];
+        for (path, relative, generated, class) in cases {
+            assert_eq!(classify(path, &roots), Place { path: relative.into(), generated, class }, "{path}");
+        }
+    }
+}
