@@ -20,6 +20,10 @@ fn main() {
             eprintln!("{:?} {:?}", r.of("net/unix/af_unix.c").len(), t.elapsed());
             for c in c { println!("{} {} {} {}", c.source, c.output, c.object, c.args.len()) }
         }
+        "debian" => match klp_extract::prepare::debian(&a[2], false, &mut |l| eprintln!("{:?} {l}", t.elapsed())) {
+            Ok(d) => println!("{d:#?} {:?}", t.elapsed()),
+            Err(e) => println!("{e}"),
+        },
         _ => {}
     }
 }

@@ -169,7 +169,8 @@ fn parse_banner(text: &str) -> Option<Banner> {
     let (release, rest) = text.split_once(" (")?;
     let (_, rest) = rest.split_once(") (")?;
     let (compiler, version) = rest.split_once(") #")?;
-    if release.contains(['%', ' ']) {
+    // An image also holds a banner without build number, of the first link (init/Makefile, utsversion-tmp.h).
+    if release.contains(['%', ' ']) || !version.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     Some(Banner { release: release.into(), version: format!("#{version}"), compiler: compiler.into() })
@@ -385,6 +386,7 @@ mod tests {
     #[test]
     fn reads_the_banner_and_not_its_format() {
         let data = b"%s version %s (a@b) (gcc) %s\n\0Linux version %s (x) (y) #z\0\
+            Linux version 6.1.0-47-cloud-amd64 (d@l.org) (gcc) # SMP Debian 6.1.170-3 (2026-05-08)\n\0\
             Linux version 6.1.0-47-cloud-amd64 (d@l.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld 2.40) #1 SMP Debian 6.1.170-3 (2026-05-08)\n\0";
         let banner = banner(data).unwrap();
         assert_eq!(banner.release, "6.1.0-47-cloud-amd64");
