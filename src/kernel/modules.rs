@@ -1,0 +1,195 @@
+//! The modules of a kernel: their names, files, dependencies and symbol tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use object::read::elf::{ElfFile64, SectionHeader as _, Sym as _};
+use object::{Object as _, ObjectSection as _, elf};
+
+use crate::finding::{Finding, KERNEL_INVALID, Result, io, refuse};
+use crate::kernel::symbols::{Symbol, SymbolTable};
+use crate::kernel::symvers::module_name;
+use crate::process::Program;
+
+/// The modules below a folder (`lib/modules/RELEASE`), by the kernel's name of each.
+#[derive(Debug, Default)]
+pub struct Modules {
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Modules {
+    /// Lists `.ko`, `.ko.xz` and `.ko.zst` files; none is opened.
+    pub fn list(folder: &Path) -> Result<Modules> {
+        let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
+        // `build` and `source` link to whole kernel trees.
+        let walk = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter();
+        for entry in walk.filter_entry(|e| e.depth() != 1 || (e.file_name() != "build" && e.file_name() != "source")) {
+            let entry = entry.map_err(|e| {
+                Finding::new(KERNEL_INVALID, format!("cannot read the modules folder {}: {e}", folder.display()))
+            })?;
+            let Some(stem) = entry.file_name().to_str().and_then(stem) else { continue };
+            let (name, path) = (module_name(stem), entry.into_path());
+            if let Some(other) = files.get(&name) {
+                return refuse(
+                    KERNEL_INVALID,
+                    format!("two files are the module {name}: {} and {}", other.display(), path.display()),
+                );
+            }
+            files.insert(name, path);
+        }
+        Ok(Modules { files })
+    }
+
+    /// The kernel's names of all modules, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    pub fn file(&self, name: &str) -> Option<&Path> {
+        self.files.get(name).map(PathBuf::as_path)
+    }
+
+    /// Opens a module by the kernel's name of it, and verifies that it has that name.
+    pub fn open(&self, name: &str) -> Result<Module> {
+        let Some(path) = self.file(name) else {
+            return refuse(KERNEL_INVALID, format!("the kernel has no module {name}"));
+        };
+        let module = Module::read(path)?;
+        if module.name != name {
+            return refuse(KERNEL_INVALID, format!("{} is the module {}, not {name}", path.display(), module.name));
+        }
+        Ok(module)
+    }
+
+    /// What must be loaded before `name`, in an order that works, without `name` itself. Taken from the modules' own
+    /// `depends=`, of which modules.dep is made; packages don't ship modules.dep.
+    pub fn dependencies(&self, name: &str) -> Result<Vec<String>> {
+        let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
+        self.add_dependencies(name, &mut seen, &mut order)?;
+        order.pop();
+        Ok(order)
+    }
+
+    fn add_dependencies(&self, name: &str, seen: &mut BTreeSet<String>, order: &mut Vec<String>) -> Result<()> {
+        if !seen.insert(name.into()) {
+            return Ok(());
+        }
+        for dependency in &self.open(name)?.depends {
+            self.add_dependencies(dependency, seen, order)?;
+        }
+        order.push(name.into());
+        Ok(())
+    }
+}
+
+fn stem(file: &str) -> Option<&str> {
+    [".ko", ".ko.xz", ".ko.zst"].into_iter().find_map(|suffix| file.strip_suffix(suffix))
+}
+
+/// The bytes of a module file, decompressed.
+pub fn contents(path: &Path) -> Result<Vec<u8>> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("xz") => {
+            let doing = format!("decompress {}", path.display());
+            Program::new("xz").arg("-dc").arg("--").arg(path).run(&doing)
+        }
+        Some("zst") => {
+            let file = std::fs::File::open(path).map_err(io("open", path))?;
+            let broken = |e: String| Finding::new(KERNEL_INVALID, format!("{} is broken: {e}", path.display()));
+            let mut bytes = Vec::new();
+            let mut decoder =
+                ruzstd::decoding::StreamingDecoder::new(file).map_err(|e| broken(e.to_string()))?;
+            std::io::Read::read_to_end(&mut decoder, &mut bytes).map_err(|e| broken(e.to_string()))?;
+            Ok(bytes)
+        }
+        _ => std::fs::read(path).map_err(io("read", path)),
+    }
+}
+
+/// What is known of one module file.
+#[derive(Debug)]
+pub struct Module {
+    /// The kernel's name, from `name=` in `.modinfo`.
+    pub name: String,
+    /// The kernel's names of the modules that it needs directly.
+    pub depends: Vec<String>,
+    pub vermagic: String,
+    pub symbols: SymbolTable,
+}
+
+impl Module {
+    pub fn read(path: &Path) -> Result<Module> {
+        Module::parse(&contents(path)?)
+            .or_else(|e| refuse(KERNEL_INVALID, format!("{} is no usable module: {e}", path.display())))
+    }
+
+    fn parse(bytes: &[u8]) -> std::result::Result<Module, String> {
+        let file = ElfFile64::<object::Endianness>::parse(bytes).map_err(|e| e.to_string())?;
+        let section = file.section_by_name(".modinfo").ok_or("it has no .modinfo section")?;
+        let modinfo = section.data().map_err(|e| e.to_string())?;
+        let field = |key: &str| {
+            let mut texts = modinfo.split(|b| *b == 0).filter_map(|text| std::str::from_utf8(text).ok());
+            texts.find_map(|text| text.strip_prefix(key)?.strip_prefix('='))
+        };
+        let depends = field("depends").unwrap_or_default().split(',').filter(|d| !d.is_empty());
+        Ok(Module {
+            name: module_name(field("name").ok_or("its .modinfo has no name=")?),
+            depends: depends.map(module_name).collect(),
+            vermagic: field("vermagic").unwrap_or_default().trim_end().into(),
+            symbols: symbol_table(&file)?,
+        })
+    }
+}
+
+/// The symbols that the kernel keeps of a module once it is live, in the table's order: those of sections that stay in
+/// memory (is_core_symbol() in kernel/module/kallsyms.c, with CONFIG_KALLSYMS_ALL).
+fn symbol_table(
+    file: &ElfFile64<'_, object::Endianness>,
+) -> std::result::Result<SymbolTable, String> {
+    let endian = file.endian();
+    let text = |e: object::Error| e.to_string();
+    let (sections, table) = (file.elf_section_table(), file.elf_symbol_table());
+    let mut symbols = Vec::new();
+    for symbol in table.iter() {
+        let Some(index) = symbol.st_shndx(endian).index().filter(|_| symbol.st_name(endian) != 0) else { continue };
+        let section = sections.section(object::SectionIndex(usize::from(index))).map_err(text)?;
+        let section_name = sections.section_name(endian, section).map_err(text)?;
+        if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || section_name.starts_with(b".init") {
+            continue;
+        }
+        let name = symbol.name(endian, table.strings()).map_err(text)?;
+        symbols.push(Symbol {
+            name: String::from_utf8(name.into()).map_err(|e| e.to_string())?,
+            address: symbol.st_value(endian),
+            kind: kind(symbol, section, section_name, endian),
+            section: u32::from(index),
+        });
+    }
+    Ok(SymbolTable::new(symbols))
+}
+
+/// The letter that `nm` prints (elf_type() in kernel/module/kallsyms.c, upper case for symbols that aren't local).
+fn kind(
+    symbol: &elf::Sym64<object::Endianness>,
+    section: &elf::SectionHeader64<object::Endianness>,
+    section_name: &[u8],
+    endian: object::Endianness,
+) -> char {
+    if symbol.st_bind() == elf::STB_WEAK {
+        return if symbol.st_type() == elf::STT_OBJECT { 'V' } else { 'W' };
+    }
+    let flags = section.sh_flags(endian);
+    let has = |flag: elf::SectionFlags| flags.0 & flag.0 != 0;
+    let letter = if section_name == b".data..percpu" {
+        'a'
+    } else if has(elf::SHF_EXECINSTR) {
+        't'
+    } else if section.sh_type(endian) == elf::SHT_NOBITS {
+        'b'
+    } else if has(elf::SHF_WRITE) {
+        'd'
+    } else {
+        'r'
+    };
+    if symbol.st_bind() == elf::STB_LOCAL { letter } else { letter.to_ascii_uppercase() }
+}
