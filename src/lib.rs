@@ -5,4 +5,5 @@
 pub mod cli;
 pub mod finding;
 pub mod kernel;
+pub mod patch;
 pub mod process;
