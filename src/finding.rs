@@ -91,6 +91,10 @@ registry! {
     PATCH_FUZZ Judge "patch-fuzz" "A hunk was applied although its context differs from the source."
     FILE_NOT_BUILT Refuse "file-not-built" "The patch changes a file that this kernel's configuration does not build; such a kernel doesn't need the fix, or has it elsewhere."
     FILE_NOT_LIVEPATCHABLE Refuse "file-not-livepatchable" "The patch changes assembly, vDSO, boot or build files: function replacement can't reach such code."
+    // Reading and applying patches (`patch`).
+    PATCH_OFFSET Note "patch-offset" "A hunk was applied at another line than the patch says; its context is complete."
+    PATCH_PLACE_UNSURE Judge "patch-place-unsure" "A hunk was applied at another line than the patch says, and its lines occur more than once in the file."
+    FILE_IGNORED Note "file-ignored" "The patch also changes a file that no kernel code depends on (documentation, tests); it doesn't matter to the livepatch."
 }
 
 /// One finding.

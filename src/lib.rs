@@ -7,5 +7,6 @@ pub mod closure;
 pub mod finding;
 pub mod kernel;
 pub mod prepare;
+pub mod patch;
 pub mod process;
 pub mod unit;
