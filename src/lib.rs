@@ -2,7 +2,9 @@
 //!
 //! [`pipeline`] reads top to bottom: one line a stage, each stage a module named after what it yields.
 
+pub mod affected;
 pub mod cli;
 pub mod finding;
 pub mod kernel;
+pub mod object;
 pub mod process;
