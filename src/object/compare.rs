@@ -27,24 +27,24 @@ pub fn compare(before: &Facts, after: &Facts, patched: &BTreeSet<String>) -> Dif
     let mut difference = Difference::default();
     let (old, new) = (wholes(before), wholes(after));
     let mut pairing = Pairing::default();
-    let mut pairs: Vec<(&String, FunctionId, FunctionId)> = Vec::new();
-    for (key, ids) in &old {
-        let others = new.get(key).map(Vec::as_slice).unwrap_or_default();
-        for (index, id) in ids.iter().enumerate() {
+    let mut pairs: Vec<(&String, &String, FunctionId, FunctionId)> = Vec::new();
+    for (base, functions) in &old {
+        let others = new.get(base).map(Vec::as_slice).unwrap_or_default();
+        for (index, (name, id)) in functions.iter().enumerate() {
             match others.get(index) {
-                Some(other) => pairs.push((key, *id, *other)),
-                None => drop(difference.gone.insert(before.function(*id).name.clone())),
+                Some((_, other)) => pairs.push((base, name, *id, *other)),
+                None => drop(difference.gone.insert(name.clone())),
             }
         }
     }
-    for (key, ids) in &new {
-        let known = old.get(key).map_or(0, Vec::len);
-        difference.added.extend(ids.iter().skip(known).map(|id| after.function(*id).name.clone()));
+    for (base, functions) in &new {
+        let known = old.get(base).map_or(0, Vec::len);
+        difference.added.extend(functions.iter().skip(known).map(|(name, _)| name.clone()));
     }
-    pairs.sort_by_key(|(key, ..)| (patched.contains(key.split('.').next().unwrap_or_default()), *key));
-    for (_, id, other) in pairs {
+    pairs.sort_by_key(|(base, name, ..)| (patched.contains(base.split('.').next().unwrap_or_default()), *name));
+    for (_, name, id, other) in pairs {
         if !pairing.same(&body(before, id), &body(after, other)) {
-            difference.changed.insert(before.function(id).name.clone());
+            difference.changed.insert(name.clone());
         }
     }
     difference.data = changed_data(before, after);
@@ -84,15 +84,18 @@ fn is_throw_away(name: &str) -> bool {
 }
 
 /// Functions with their own code, by base name, in the order of GCC's numbers; `.cold` parts belong to their owner.
-fn wholes(facts: &Facts) -> BTreeMap<String, Vec<FunctionId>> {
-    let mut by_base: BTreeMap<String, Vec<FunctionId>> = BTreeMap::new();
+fn wholes(facts: &Facts) -> BTreeMap<String, Vec<(String, FunctionId)>> {
+    let mut by_base: BTreeMap<String, BTreeMap<String, FunctionId>> = BTreeMap::new();
     for (index, function) in facts.functions.iter().enumerate() {
         if function.cold_of.is_none() {
-            by_base.entry(base_name(&function.name)).or_default().push(FunctionId(index));
+            // All names count: which of several comes first in the symbol table means nothing.
+            let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
+            for name in names {
+                by_base.entry(base_name(name)).or_default().insert(name.clone(), FunctionId(index));
+            }
         }
     }
-    by_base.values_mut().for_each(|ids| ids.sort_by_key(|id| facts.function(*id).name.clone()));
-    by_base
+    by_base.into_iter().map(|(base, ids)| (base, ids.into_iter().collect())).collect()
 }
 
 /// A function's code, apart from what may differ without a meaning.
@@ -358,7 +361,10 @@ fn data_contents(facts: &Facts) -> BTreeMap<String, Vec<(String, String)>> {
         let is_data = matches!(role, Role::Const | Role::Data) && object.size > 0;
         if is_data && !is_throw_away(&object.name) {
             let text = reader.contents(object.section, object.offset as i64, object.size, 0);
-            contents.entry(base_name(&object.name)).or_default().push((format!("{} {text}", object.size), object.name.clone()));
+            contents
+                .entry(base_name(&object.name))
+                .or_default()
+                .push((format!("{} {text}", object.size), object.name.clone()));
         }
     }
     contents

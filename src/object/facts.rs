@@ -13,7 +13,8 @@ use ::object::{SectionFlags, SymbolKind};
 
 use crate::finding::{OBJECT_INVALID, Result, io, refuse};
 
-use super::references::{self, Call, Reference};
+use super::references;
+pub use super::references::{Call, Holder, Reference};
 
 /// Symbol binding (ELF `st_info`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,9 +159,7 @@ impl Facts {
         let bytes = fs::read(path).map_err(io("read", path))?;
         match Facts::parse(&bytes) {
             Ok(facts) => Ok(facts),
-            Err(error) => {
-                refuse(OBJECT_INVALID, format!("cannot read the object file {}: {error}", path.display()))
-            }
+            Err(error) => refuse(OBJECT_INVALID, format!("cannot read the object file {}: {error}", path.display())),
         }
     }
 
@@ -349,10 +348,7 @@ fn read_sections(file: &ElfFile64<'_>) -> std::result::Result<Vec<Section>, Stri
     Ok(sections)
 }
 
-fn read_relocation(
-    file: &ElfFile64<'_>,
-    relocation: &::object::Relocation,
-) -> std::result::Result<Relocation, String> {
+fn read_relocation(file: &ElfFile64<'_>, relocation: &::object::Relocation) -> std::result::Result<Relocation, String> {
     let RelocationFlags::Elf { r_type } = relocation.flags() else {
         return Err("relocation of another format".into());
     };
@@ -405,16 +401,7 @@ fn read_symbols(file: &ElfFile64<'_>, sections: &mut [Section]) -> std::result::
                 None => {
                     at.insert((section, offset), functions.len());
                     let (aliases, ftrace_site, cold_of) = (Vec::new(), false, None);
-                    functions.push(Function {
-                        name,
-                        binding,
-                        section,
-                        offset,
-                        size,
-                        aliases,
-                        ftrace_site,
-                        cold_of,
-                    });
+                    functions.push(Function { name, binding, section, offset, size, aliases, ftrace_site, cold_of });
                 }
             },
             SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Tls if !is_text && !name.is_empty() => {

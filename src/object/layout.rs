@@ -82,13 +82,7 @@ pub fn sympos(name: &str, is_function: bool, facts: &Facts, table: &SymbolTable)
 }
 
 /// As [`sympos`], with the layout at hand.
-pub fn sympos_in(
-    name: &str,
-    is_function: bool,
-    facts: &Facts,
-    layout: &Layout,
-    table: &SymbolTable,
-) -> Result<Sympos> {
+pub fn sympos_in(name: &str, is_function: bool, facts: &Facts, layout: &Layout, table: &SymbolTable) -> Result<Sympos> {
     let own: Vec<_> = own_symbols(facts).filter(|s| s.0 == name && s.1 == is_function).collect();
     let Some((_, _, binding, section, offset)) = own.first().copied() else {
         return refuse(SYMBOL_MISSING, format!("the recompiled object does not define {name}"));

@@ -6,7 +6,7 @@
 pub mod compare;
 pub mod facts;
 pub mod layout;
-mod references;
+pub mod references;
 
 use std::ffi::OsString;
 use std::fs;
