@@ -95,6 +95,20 @@ registry! {
     PATCH_OFFSET Note "patch-offset" "A hunk was applied at another line than the patch says; its context is complete."
     PATCH_PLACE_UNSURE Judge "patch-place-unsure" "A hunk was applied at another line than the patch says, and its lines occur more than once in the file."
     FILE_IGNORED Note "file-ignored" "The patch also changes a file that no kernel code depends on (documentation, tests); it doesn't matter to the livepatch."
+    // Object code and the affected set.
+    OBJECT_INVALID Refuse "object-invalid" "An object file of the kernel's own build can't be read; only x86-64 ELF objects can."
+    SYMBOL_MISSING Refuse "symbol-missing" "The running kernel has no symbol of this name in the object; is it the kernel that the sources are of?"
+    AMBIGUOUS_SYMBOL Refuse "ambiguous-symbol" "The running kernel has several symbols of this name and the object's layout doesn't tell which is meant; patch a caller or rename by hand."
+    WEAK_OVERRIDDEN Refuse "weak-overridden" "The function is weak and the running kernel has another object's version; hooking its name would replace that one. Patch the architecture's version."
+    NO_FTRACE_SITE Refuse "no-ftrace-site" "Somewhere on the way up from the changed code there is nobody to hook: a function without ftrace site is called through a pointer or from other files. Patch the callers by hand."
+    INIT_ONLY Refuse "init-only" "The change only concerns code that runs while booting, loading or unloading: a livepatch comes too late."
+    INIT_CODE Warning "init-code" "A part of the change only concerns code that runs while booting, loading or unloading; that part has no effect on a running kernel."
+    FOLDED_FUNCTION Refuse "folded-function" "GCC made one function of two with equal code; hooking one would replace the other as well. Patch the callers."
+    DATA_CHANGED Refuse "data-changed" "The patch changes the contents or the size of an object that the running kernel already has; function replacement doesn't reach it. Change it in a pre-patch callback, or use shadow variables."
+    COLD_PART Warning "cold-part" "A target's original has a part that GCC moved away (`.cold`): a task asleep in it may be switched while it runs old code."
+    NO_CODE_CHANGE Note "no-code-change" "The function's source or position in the report makes it affected, but its object code is the same before and after the patch."
+    NOT_EMITTED Note "not-emitted" "A changed function has no code in this TU: GCC dropped it as unused."
+    CODE_CHANGED Note "code-changed" "GCC's code of this function changes although no clone report says why (pure/const, noreturn, value ranges, folding)."
 }
 
 /// One finding.

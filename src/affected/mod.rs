@@ -1,0 +1,288 @@
+//! Which functions a livepatch must replace: patched, affected and target functions, each with its chain of reasons.
+//!
+//! Takes one TU in both versions. What carries old code comes from the clone report; what GCC changed without a line there
+//! comes from comparing the objects; who calls what can't be hooked comes from the object code. Nothing is decided here about
+//! what a target needs in order to compile.
+
+pub mod clones;
+mod reason;
+mod search;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::finding::{
+    CODE_CHANGED, COLD_PART, DATA_CHANGED, FOLDED_FUNCTION, Finding, INIT_CODE, INIT_ONLY, NO_CODE_CHANGE,
+    NO_FTRACE_SITE, NOT_EMITTED, Severity,
+};
+use crate::kernel::symbols::SymbolTable;
+use crate::object::compare::{self, Difference};
+use crate::object::facts::Facts;
+
+use clones::{CloneReport, Step};
+pub use reason::{Obstacle, Reason};
+use search::Search;
+
+/// One version of a TU, compiled.
+#[derive(Debug, Clone, Copy)]
+pub struct Version<'a> {
+    pub facts: &'a Facts,
+    pub clones: &'a CloneReport,
+}
+
+impl<'a> From<&'a crate::object::Compiled> for Version<'a> {
+    fn from(compiled: &'a crate::object::Compiled) -> Version<'a> {
+        Version { facts: &compiled.facts, clones: &compiled.clones }
+    }
+}
+
+/// What is known of one TU before its affected set is looked for. Names are those of the C source.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Functions in both versions whose expanded tokens differ.
+    pub patched: &'a BTreeSet<String>,
+    /// Functions that only the version after the patch defines.
+    pub added: &'a BTreeSet<String>,
+    /// Functions that only the version before the patch defines.
+    pub removed: &'a BTreeSet<String>,
+    pub before: Version<'a>,
+    pub after: Version<'a>,
+    /// Of the kernel object that the TU is part of.
+    pub symbols: &'a SymbolTable,
+    /// Its name as livepatch spells it (`vmlinux`, `kvm_amd`).
+    pub object: &'a str,
+}
+
+/// A function that has the old code, or depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AffectedFunction {
+    pub name: String,
+    /// From the patched function to this one.
+    pub chain: Vec<Reason>,
+}
+
+/// A function that the module replaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Target {
+    pub name: String,
+    pub object: String,
+    /// 0 where the name is unique in the object, else its place among the symbols of that name, from 1.
+    pub sympos: u32,
+    /// From the patched function to this one.
+    pub chain: Vec<Reason>,
+}
+
+/// The result for one TU; all lists by name, findings in the order in which they were found.
+#[derive(Debug, Default, Serialize)]
+pub struct Affected {
+    pub patched: Vec<String>,
+    pub affected: Vec<AffectedFunction>,
+    pub targets: Vec<Target>,
+    pub findings: Vec<Finding>,
+}
+
+impl Affected {
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Refuse)
+    }
+}
+
+/// First reason why each function is looked at, and the function that led there.
+#[derive(Debug, Default)]
+struct Reasons(BTreeMap<String, (Option<String>, Reason)>);
+
+impl Reasons {
+    /// Keeps the first reason; says whether this was it.
+    fn add(&mut self, name: &str, from: Option<&str>, reason: Reason) -> bool {
+        if self.0.contains_key(name) {
+            return false;
+        }
+        self.0.insert(name.to_string(), (from.map(str::to_string), reason));
+        true
+    }
+
+    fn chain(&self, name: &str) -> Vec<Reason> {
+        let mut chain = Vec::new();
+        let mut at = Some(name.to_string());
+        // First reasons form a forest: every function was reached from one that was there earlier.
+        while let Some((from, reason)) = at.and_then(|name| self.0.get(&name)) {
+            chain.push(reason.clone());
+            at = from.clone();
+        }
+        chain.reverse();
+        chain
+    }
+}
+
+/// Finds the targets of one TU.
+pub fn affected(input: &Input<'_>) -> Affected {
+    let mut reasons = Reasons::default();
+    let mut findings = Vec::new();
+    let difference = compare::compare(input.before.facts, input.after.facts, input.patched);
+    let holders = old_code(input, &mut reasons, &mut findings);
+    let changed = silently_changed(input, &difference, &holders, &mut reasons);
+    note_silent(&changed, &reasons, &mut findings);
+    note_unchanged(input, &difference, &holders, &mut findings);
+    if !difference.data.is_empty() {
+        let names: Vec<&str> = difference.data.iter().map(String::as_str).collect();
+        findings.push(Finding::new(DATA_CHANGED, format!("the patch changes the contents of {}", names.join(", "))));
+    }
+
+    let candidates: BTreeSet<String> = holders.union(&changed).cloned().collect();
+    let mut search = Search::new(input, reasons);
+    search.run(&candidates);
+    findings.append(&mut search.findings);
+    if !search.blocked.is_empty() {
+        findings.push(blocked_finding(&search));
+    }
+    note_boot(&search, &findings.clone(), &mut findings);
+    for target in search.targets.keys() {
+        check_target(input, target, &mut findings);
+    }
+    collect(input, &search, findings)
+}
+
+/// Emitted functions of the version before that contain the code of a patched or removed function.
+fn old_code(input: &Input<'_>, reasons: &mut Reasons, findings: &mut Vec<Finding>) -> BTreeSet<String> {
+    for name in input.patched {
+        reasons.add(name, None, Reason::Patched { function: name.clone() });
+    }
+    for name in input.removed {
+        reasons.add(name, None, Reason::Removed { function: name.clone() });
+    }
+    let roots = || input.patched.iter().chain(input.removed).map(String::as_str);
+    let steps = input.before.clones.holders(roots());
+    for Step { from, to, tag } in &steps {
+        let reason = Reason::Clone { from: from.clone(), to: to.clone(), tag: tag.clone(), after: false };
+        reasons.add(to, Some(from), reason);
+    }
+    let facts = input.before.facts;
+    for name in input.patched {
+        let is_known = facts.named(name).is_some() || input.before.clones.contains(name);
+        if !is_known {
+            findings.push(Finding::new(NOT_EMITTED, format!("{name} has no code in this object: nothing uses it")));
+        }
+    }
+    // A removed function has no new version, and whoever called it has changed.
+    let names = input.patched.iter().map(String::as_str).chain(steps.iter().map(|step| step.to.as_str()));
+    names.filter(|name| facts.named(name).is_some() && !input.removed.contains(*name)).map(str::to_string).collect()
+}
+
+/// Functions whose code differs although they have none of the old code: GCC decided otherwise about them.
+fn silently_changed(
+    input: &Input<'_>,
+    difference: &Difference,
+    holders: &BTreeSet<String>,
+    reasons: &mut Reasons,
+) -> BTreeSet<String> {
+    let changed: BTreeSet<String> =
+        difference.changed.iter().filter(|n| !holders.contains(*n) && !input.removed.contains(*n)).cloned().collect();
+    let roots = input.patched.iter().chain(input.added).map(String::as_str);
+    let steps = input.after.clones.holders(roots);
+    let by_target: BTreeMap<&str, &Step> = steps.iter().map(|step| (step.to.as_str(), step)).collect();
+    for name in &changed {
+        let mut path: Vec<&Step> = Vec::new();
+        let mut at = name.as_str();
+        while let Some(step) = by_target.get(at) {
+            path.push(step);
+            at = &step.from;
+        }
+        if path.is_empty() {
+            reasons.add(name, None, Reason::Changed { function: name.clone() });
+            continue;
+        }
+        if input.added.contains(at) {
+            reasons.add(at, None, Reason::Added { function: at.to_string() });
+        }
+        for step in path.iter().rev() {
+            let (from, to) = (step.from.clone(), step.to.clone());
+            reasons.add(&step.to, Some(&step.from), Reason::Clone { from, to, tag: step.tag.clone(), after: true });
+        }
+    }
+    changed
+}
+
+fn note_silent(changed: &BTreeSet<String>, reasons: &Reasons, findings: &mut Vec<Finding>) {
+    for name in changed {
+        if matches!(reasons.chain(name).as_slice(), [Reason::Changed { .. }]) {
+            findings.push(Finding::new(CODE_CHANGED, format!("the code of {name} changes with the patch")));
+        }
+    }
+}
+
+fn note_unchanged(input: &Input<'_>, difference: &Difference, holders: &BTreeSet<String>, findings: &mut Vec<Finding>) {
+    for name in holders {
+        let is_gone = input.after.facts.named(name).is_none();
+        if !difference.changed.contains(name) && !difference.gone.contains(name) && !is_gone {
+            findings
+                .push(Finding::new(NO_CODE_CHANGE, format!("the object code of {name} is the same after the patch")));
+        }
+    }
+}
+
+fn blocked_finding(search: &Search<'_>) -> Finding {
+    let mut message = String::from("no function can be hooked for a part of the change:");
+    for (name, why) in &search.blocked {
+        message.push_str(&format!("\n  {name}: {}", why.join("; ")));
+        for reason in search.reasons.chain(name) {
+            message.push_str(&format!("\n    because {reason}"));
+        }
+    }
+    Finding::new(NO_FTRACE_SITE, message)
+}
+
+fn note_boot(search: &Search<'_>, sofar: &[Finding], findings: &mut Vec<Finding>) {
+    if search.boot.is_empty() {
+        return;
+    }
+    let names = search.boot.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let refused = sofar.iter().any(|finding| finding.severity == Severity::Refuse);
+    if search.targets.is_empty() && !refused {
+        findings.push(Finding::new(INIT_ONLY, format!("all changed code runs only at boot, load or unload: {names}")));
+    } else {
+        findings.push(Finding::new(INIT_CODE, format!("this code runs only at boot, load or unload: {names}")));
+    }
+}
+
+fn check_target(input: &Input<'_>, target: &str, findings: &mut Vec<Finding>) {
+    let (before, after) = (input.before.facts, input.after.facts);
+    let Some(id) = before.named(target) else { return };
+    if before.parts(id).len() > 1 {
+        findings.push(Finding::new(
+            COLD_PART,
+            format!("{target} has the part {target}.cold: a task asleep in it may be switched while it runs old code"),
+        ));
+    }
+    let function = before.function(id);
+    let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
+    for other in names.filter(|name| name.as_str() != target && !input.removed.contains(*name)) {
+        // One address in both versions is an alias of the source; one in the old version only is GCC's folding.
+        if after.named(other) != after.named(target) {
+            findings.push(Finding::new(
+                FOLDED_FUNCTION,
+                format!("the running kernel has one function for {target} and {other}; hooking it replaces both"),
+            ));
+        }
+    }
+}
+
+fn collect(input: &Input<'_>, search: &Search<'_>, findings: Vec<Finding>) -> Affected {
+    let targets = search.targets.iter().map(|(name, sympos)| Target {
+        name: name.clone(),
+        object: input.object.to_string(),
+        sympos: *sympos,
+        chain: search.reasons.chain(name),
+    });
+    let affected = search
+        .seen
+        .iter()
+        .filter(|name| !input.patched.contains(*name))
+        .map(|name| AffectedFunction { name: name.clone(), chain: search.reasons.chain(name) });
+    Affected {
+        patched: input.patched.iter().cloned().collect(),
+        affected: affected.collect(),
+        targets: targets.collect(),
+        findings,
+    }
+}

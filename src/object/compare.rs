@@ -1,0 +1,371 @@
+//! Two versions of an object compared function by function: whose code really changes, and which data does.
+//!
+//! Code is compared as instructions. A relocated field counts as what it reaches: functions by name, writable data by
+//! name, strings and constants by their contents, places in the function itself by instruction. Numbers that GCC gives
+//! (`.constprop.0`, `__key.3`) don't count; static locals of one base name are paired one to one over the whole object.
+//! Immediates count. The only thing masked is the line in `__bug_table`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::facts::{Facts, Function, FunctionId, Place, Role, Section};
+use super::references::{branch_target, decode};
+
+/// How the code of an object differs between two versions. Names are those of the version before, but for `added`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Functions in both whose code differs (of their `.cold` part, too).
+    pub changed: BTreeSet<String>,
+    pub added: BTreeSet<String>,
+    pub gone: BTreeSet<String>,
+    /// Data objects in both whose initial contents or size differ.
+    pub data: BTreeSet<String>,
+}
+
+/// Compares two versions of one TU's object. Functions named in `patched` are compared last, so that static locals are
+/// paired by functions that the patch doesn't touch.
+pub fn compare(before: &Facts, after: &Facts, patched: &BTreeSet<String>) -> Difference {
+    let mut difference = Difference::default();
+    let (old, new) = (wholes(before), wholes(after));
+    let mut pairing = Pairing::default();
+    let mut pairs: Vec<(&String, &String, FunctionId, FunctionId)> = Vec::new();
+    for (base, functions) in &old {
+        let others = new.get(base).map(Vec::as_slice).unwrap_or_default();
+        for (index, (name, id)) in functions.iter().enumerate() {
+            match others.get(index) {
+                Some((_, other)) => pairs.push((base, name, *id, *other)),
+                None => drop(difference.gone.insert(name.clone())),
+            }
+        }
+    }
+    for (base, functions) in &new {
+        let known = old.get(base).map_or(0, Vec::len);
+        difference.added.extend(functions.iter().skip(known).map(|(name, _)| name.clone()));
+    }
+    pairs.sort_by_key(|(base, name, ..)| (patched.contains(base.split('.').next().unwrap_or_default()), *name));
+    for (_, name, id, other) in pairs {
+        if !pairing.same(&body(before, id), &body(after, other)) {
+            difference.changed.insert(name.clone());
+        }
+    }
+    difference.data = changed_data(before, after);
+    difference
+}
+
+/// A name without the numbers that GCC gives: `foo.constprop.0` is `foo.constprop`, `key.3` is `key`.
+pub fn base_name(name: &str) -> String {
+    let words = name.split('.').filter(|w| w.is_empty() || !w.bytes().all(|b| b.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(".")
+}
+
+/// Is the object one that GCC or a macro made, whose contents say nothing of the kernel's state (`__func__.0`, dynamic
+/// debug descriptors with their line, metadata of trace events and system calls)?
+fn is_throw_away(name: &str) -> bool {
+    const PREFIXES: &[&str] = &[
+        "__func__",
+        "__FUNCTION__",
+        "__PRETTY_FUNCTION__",
+        "descriptor",
+        "_rs",
+        "__already_done",
+        "__warned",
+        "__msg",
+        "__UNIQUE_ID",
+        "__ksymtab",
+        "__kstrtab",
+        "__crc_",
+        "__addressable",
+        "_entry",
+        "__key",
+        "__flags",
+        ".L",
+        "CSWTCH",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Functions with their own code, by base name, in the order of GCC's numbers; `.cold` parts belong to their owner.
+fn wholes(facts: &Facts) -> BTreeMap<String, Vec<(String, FunctionId)>> {
+    let mut by_base: BTreeMap<String, BTreeMap<String, FunctionId>> = BTreeMap::new();
+    for (index, function) in facts.functions.iter().enumerate() {
+        if function.cold_of.is_none() {
+            // All names count: which of several comes first in the symbol table means nothing.
+            let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
+            for name in names {
+                by_base.entry(base_name(name)).or_default().insert(name.clone(), FunctionId(index));
+            }
+        }
+    }
+    by_base.into_iter().map(|(base, ids)| (base, ids.into_iter().collect())).collect()
+}
+
+/// A function's code, apart from what may differ without a meaning.
+#[derive(Debug, PartialEq, Eq)]
+enum Item {
+    /// Bytes of an instruction or table entry, relocated and displacement fields zeroed.
+    Bytes(Vec<u8>),
+    /// A branch: GCC's mnemonic, without the width of its displacement, which gas chooses by distance.
+    Branch(u32),
+    /// Where a field leads.
+    To(String),
+    /// A field that leads into writable data: full name and offset.
+    Static(String, i64),
+}
+
+/// Static locals of both versions, paired as they turn up.
+#[derive(Default)]
+struct Pairing {
+    forward: BTreeMap<String, String>,
+    back: BTreeMap<String, String>,
+}
+
+impl Pairing {
+    fn same(&mut self, old: &[Item], new: &[Item]) -> bool {
+        old.len() == new.len() && old.iter().zip(new).all(|(old, new)| self.same_item(old, new))
+    }
+
+    fn same_item(&mut self, old: &Item, new: &Item) -> bool {
+        let (Item::Static(old_name, old_offset), Item::Static(new_name, new_offset)) = (old, new) else {
+            return old == new;
+        };
+        if old_offset != new_offset || base_name(old_name) != base_name(new_name) {
+            return false;
+        }
+        match (self.forward.get(old_name), self.back.get(new_name)) {
+            (Some(known), _) => known == new_name,
+            (None, Some(_)) => false,
+            (None, None) => {
+                self.forward.insert(old_name.clone(), new_name.clone());
+                self.back.insert(new_name.clone(), old_name.clone());
+                true
+            }
+        }
+    }
+}
+
+/// The code of a function and its `.cold` parts, and the special tables' entries about it.
+struct Body<'f> {
+    facts: &'f Facts,
+    /// Number of the instruction at a place.
+    index: BTreeMap<(usize, u64), usize>,
+    items: Vec<Item>,
+}
+
+fn body(facts: &Facts, id: FunctionId) -> Vec<Item> {
+    let parts = facts.parts(id);
+    let mut body = Body { facts, index: BTreeMap::new(), items: Vec::new() };
+    // Every function was decoded when the object was read, so that decoding can't fail here.
+    let decoded: Vec<_> = parts.iter().map(|part| (*part, decode(facts, *part).unwrap_or_default())).collect();
+    for (part, instructions) in &decoded {
+        let section = facts.function(*part).section;
+        for instruction in instructions {
+            let number = body.index.len();
+            body.index.insert((section, instruction.offset), number);
+        }
+    }
+    for (part, instructions) in &decoded {
+        let function = facts.function(*part);
+        for instruction in instructions {
+            body.instruction(function, instruction.offset, instruction.end, &instruction.instruction);
+        }
+    }
+    body.tables(&parts);
+    body.items
+}
+
+impl Body<'_> {
+    fn instruction(&mut self, function: &Function, offset: u64, end: u64, instruction: &iced_x86::Instruction) {
+        let section = &self.facts.sections[function.section];
+        let relocations: Vec<_> = section.relocations.range(offset..end).collect();
+        if let Some(target) = branch_target(instruction) {
+            self.items.push(Item::Branch(instruction.mnemonic() as u32));
+            let place = match relocations.first() {
+                Some((at, relocation)) => relocation.from_instruction(**at, end),
+                None => Place::Here(function.section, target as i64),
+            };
+            return self.place(&place, 0);
+        }
+        let mut bytes = section.data[offset as usize..end as usize].to_vec();
+        let mut places = Vec::new();
+        for (at, relocation) in &relocations {
+            let start = (**at - offset) as usize;
+            bytes.iter_mut().skip(start).take(relocation.width.into()).for_each(|byte| *byte = 0);
+            places.push(relocation.from_instruction(**at, end));
+        }
+        if relocations.is_empty() && instruction.is_ip_rel_memory_operand() {
+            // Resolved by gas within the section: the displacement is the four bytes before any immediate.
+            let target = instruction.ip_rel_memory_address();
+            let displacement = (target as i64 - end as i64) as i32;
+            let field = bytes.windows(4).rposition(|window| window == displacement.to_le_bytes());
+            if let Some(start) = field {
+                bytes[start..start + 4].fill(0);
+            }
+            places.push(Place::Here(function.section, target as i64));
+        }
+        self.items.push(Item::Bytes(bytes));
+        places.iter().for_each(|place| self.place(place, 0));
+    }
+
+    /// What a place is, independent of where it lies. `depth` counts the constants on the way here.
+    fn place(&mut self, place: &Place, depth: u32) {
+        let item = match place {
+            Place::Elsewhere(name, offset) => Item::To(format!("{name}{offset:+}")),
+            Place::Here(section, offset) => self.here(*section, *offset, depth),
+        };
+        self.items.push(item);
+    }
+
+    fn here(&self, index: usize, offset: i64, depth: u32) -> Item {
+        let section = &self.facts.sections[index];
+        if let Ok(at) = u64::try_from(offset)
+            && let Some(number) = self.index.get(&(index, at))
+        {
+            return Item::To(format!("instruction {number}"));
+        }
+        if let Some(id) = self.facts.function_at(index, offset) {
+            let function = self.facts.function(id);
+            return Item::To(format!("{}{:+}", base_name(&function.name), offset - function.offset as i64));
+        }
+        match section.role {
+            Role::Strings => Item::To(format!("string {:?}", string_at(section, offset))),
+            Role::Constants => Item::To(self.contents(index, offset, section.entry_size.max(1), depth)),
+            Role::Const => match self.facts.object_at(index, offset) {
+                Some(object) => {
+                    let contents = self.contents(index, object.offset as i64, object.size, depth);
+                    Item::To(format!("{}{:+} {contents}", base_name(&object.name), offset - object.offset as i64))
+                }
+                None => {
+                    let start = u64::try_from(offset).unwrap_or(0);
+                    let end = section.landmarks.range(start + 1..).next().copied().unwrap_or(section.size);
+                    Item::To(self.contents(index, offset, end - start, depth))
+                }
+            },
+            _ => match self.facts.object_at(index, offset) {
+                Some(object) => Item::Static(object.name.clone(), offset - object.offset as i64),
+                None => Item::To(format!("{}{offset:+}", section.name)),
+            },
+        }
+    }
+
+    /// Bytes of constant data with what its relocations reach. Constants that point to constants are followed a few steps;
+    /// beyond that a symbol's name stands for its contents.
+    fn contents(&self, index: usize, offset: i64, size: u64, depth: u32) -> String {
+        const DEEPEST: u32 = 3;
+        let section = &self.facts.sections[index];
+        let start = u64::try_from(offset).unwrap_or(0).min(section.data.len() as u64);
+        let end = (start + size).min(section.data.len() as u64);
+        if depth > DEEPEST {
+            return "deeper".into();
+        }
+        let mut text: String = section.data[start as usize..end as usize].iter().map(|b| format!("{b:02x}")).collect();
+        for (at, relocation) in section.relocations.range(start..end) {
+            let reached = match &relocation.place {
+                Place::Elsewhere(name, offset) => format!("{name}{offset:+}"),
+                Place::Here(to, offset) => match self.here(*to, *offset, depth + 1) {
+                    Item::To(text) => text,
+                    Item::Static(name, offset) => format!("{}{offset:+}", base_name(&name)),
+                    Item::Bytes(_) | Item::Branch(_) => unreachable!("a place is no instruction"),
+                },
+            };
+            text.push_str(&format!(" {}:{reached}", at - start));
+        }
+        text
+    }
+
+    /// Entries of `__bug_table`, `__ex_table`, `__jump_table` and `.altinstructions` about this code. What only lists
+    /// places (`.smp_locks`, `.retpoline_sites`) follows from the code itself.
+    fn tables(&mut self, parts: &[FunctionId]) {
+        // Relocated fields an entry has: struct bug_entry (include/asm-generic/bug.h), exception_table_entry
+        // (arch/x86/include/asm/extable.h), jump_entry (include/linux/jump_label.h), alt_instr (asm/alternative.h).
+        const TABLES: &[(&str, usize)] =
+            &[("__bug_table", 2), ("__ex_table", 2), ("__jump_table", 3), (".altinstructions", 2)];
+        for section in &self.facts.sections {
+            let Some((name, fields)) = TABLES.iter().find(|(name, _)| section.name.starts_with(name)) else { continue };
+            let relocations: Vec<_> = section.relocations.iter().collect();
+            let entries = relocations.len() / fields;
+            if entries == 0 {
+                continue;
+            }
+            let size = section.size as usize / entries;
+            for entry in relocations.chunks_exact(*fields) {
+                let Place::Here(text, at) = entry[0].1.place else { continue };
+                let owner = self.facts.function_at(text, at);
+                if !owner.is_some_and(|owner| parts.contains(&owner)) {
+                    continue;
+                }
+                self.table_entry(section, name, entry, size);
+            }
+        }
+    }
+
+    fn table_entry(&mut self, section: &Section, name: &str, entry: &[(&u64, &super::facts::Relocation)], size: usize) {
+        let start = *entry[0].0 as usize;
+        let mut bytes = section.data.get(start..start + size).unwrap_or_default().to_vec();
+        if name == "__bug_table" && size == 12 {
+            // The line: a number that moves with the text above it.
+            bytes[8..10].fill(0);
+        }
+        self.items.push(Item::Bytes(bytes));
+        for (_, relocation) in entry {
+            let replacement = match relocation.place {
+                Place::Here(index, at) if self.facts.sections[index].role == Role::Replacement => Some((index, at)),
+                _ => None,
+            };
+            match replacement {
+                Some((index, at)) => self.replacement(index, at),
+                None => self.place(&relocation.place, 0),
+            }
+        }
+    }
+
+    fn replacement(&mut self, index: usize, at: i64) {
+        let section = &self.facts.sections[index];
+        let start = u64::try_from(at).unwrap_or(0);
+        let end = section.landmarks.range(start + 1..).next().copied().unwrap_or(section.size);
+        let bytes = section.data.get(start as usize..end as usize).unwrap_or_default().to_vec();
+        self.items.push(Item::Bytes(bytes));
+        let places: Vec<Place> = section.relocations.range(start..end).map(|(_, r)| r.place.clone()).collect();
+        places.iter().for_each(|place| self.place(place, 0));
+    }
+}
+
+fn string_at(section: &Section, offset: i64) -> String {
+    let rest = usize::try_from(offset).ok().and_then(|at| section.data.get(at..)).unwrap_or_default();
+    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+    String::from_utf8_lossy(&rest[..end]).into_owned()
+}
+
+/// Objects in both versions whose contents differ; objects of one base name are compared as a set.
+fn changed_data(before: &Facts, after: &Facts) -> BTreeSet<String> {
+    let (old, new) = (data_contents(before), data_contents(after));
+    let mut changed = BTreeSet::new();
+    for (base, objects) in &old {
+        let Some(others) = new.get(base) else { continue };
+        let mut left: Vec<&String> = others.iter().map(|(contents, _)| contents).collect();
+        for (contents, name) in objects {
+            match left.iter().position(|other| *other == contents) {
+                Some(index) => drop(left.remove(index)),
+                // More of them than before, or fewer: functions came or went, none of them changed.
+                None if left.is_empty() || objects.len() != others.len() => {}
+                None => drop(changed.insert(name.clone())),
+            }
+        }
+    }
+    changed
+}
+
+fn data_contents(facts: &Facts) -> BTreeMap<String, Vec<(String, String)>> {
+    let reader = Body { facts, index: BTreeMap::new(), items: Vec::new() };
+    let mut contents: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for object in &facts.objects {
+        let role = facts.sections[object.section].role;
+        let is_data = matches!(role, Role::Const | Role::Data) && object.size > 0;
+        if is_data && !is_throw_away(&object.name) {
+            let text = reader.contents(object.section, object.offset as i64, object.size, 0);
+            contents
+                .entry(base_name(&object.name))
+                .or_default()
+                .push((format!("{} {text}", object.size), object.name.clone()));
+        }
+    }
+    contents
+}

@@ -1,0 +1,446 @@
+//! What a relocatable object file says of itself: sections, functions, data objects, calls and references.
+//!
+//! Format: ELF64 x86-64 relocatable, as GCC and gas write it (System V ABI, AMD64 supplement, section 4.4 for
+//! relocations). Nothing here depends on the kernel's version; special sections are known by name only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use ::object::read::elf::ElfFile64;
+use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, elf};
+use ::object::{SectionFlags, SymbolKind};
+
+use crate::finding::{OBJECT_INVALID, Result, io, refuse};
+
+use super::references;
+pub use super::references::{Call, Holder, Reference};
+
+/// Symbol binding (ELF `st_info`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binding {
+    Local,
+    Global,
+    Weak,
+}
+
+/// What a section is to a reader of code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Code that runs under its own function's name.
+    Text,
+    /// Replacement instructions of alternatives: code of the function whose alternative it is.
+    Replacement,
+    /// NUL-terminated strings that the linker merges.
+    Strings,
+    /// Constants without symbols that the linker merges (`.rodata.cst16`).
+    Constants,
+    /// Other data that is never written.
+    Const,
+    Data,
+    /// `__ksymtab*`, `.export_symbol`: names what is exported.
+    Export,
+    /// Pointers that are called once while booting or loading (`.initcall*`) or unloading.
+    Initcall,
+    /// Tables about the code of functions (`__bug_table`, `.orc_unwind`, ...): neither callers nor data.
+    Special,
+    /// Not part of the running kernel (`.discard*`, `.debug*`).
+    Ignored,
+}
+
+/// One section of the object file; the index in [`Facts::sections`] is ELF's.
+#[derive(Debug)]
+pub struct Section {
+    pub name: String,
+    pub role: Role,
+    pub size: u64,
+    /// Bytes between entries of a mergeable section, 0 elsewhere.
+    pub entry_size: u64,
+    /// Contents before relocation; empty for `.bss` and for what is ignored.
+    pub data: Vec<u8>,
+    /// By offset in the section.
+    pub relocations: BTreeMap<u64, Relocation>,
+    /// Offsets at which something begins that has a symbol or is referred to.
+    pub landmarks: BTreeSet<u64>,
+}
+
+impl Section {
+    pub fn is_boot(&self) -> bool {
+        self.name.starts_with(".init") || self.name.starts_with(".exit") || self.name == ".head.text"
+    }
+}
+
+/// Where a relocation or a branch leads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Section index and offset in it.
+    Here(usize, i64),
+    /// A symbol of another object, and an offset from it.
+    Elsewhere(String, i64),
+}
+
+#[derive(Debug, Clone)]
+pub struct Relocation {
+    /// ELF `r_type`.
+    pub kind: u32,
+    /// Width of the relocated field in bytes.
+    pub width: u8,
+    pub pc_relative: bool,
+    /// Symbol plus addend. For a PC-relative field in code, the distance from the field to the end of the instruction is
+    /// still missing; see [`Relocation::from_instruction`].
+    pub place: Place,
+}
+
+impl Relocation {
+    /// The place that an instruction means which ends at `end` and has this relocation at `offset`.
+    pub fn from_instruction(&self, offset: u64, end: u64) -> Place {
+        let distance = if self.pc_relative { end as i64 - offset as i64 } else { 0 };
+        match &self.place {
+            Place::Here(section, at) => Place::Here(*section, at + distance),
+            Place::Elsewhere(name, at) => Place::Elsewhere(name.clone(), at + distance),
+        }
+    }
+}
+
+/// Index into [`Facts::functions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FunctionId(pub usize);
+
+/// A function symbol with code in this object.
+#[derive(Debug, Clone)]
+pub struct Function {
+    pub name: String,
+    pub binding: Binding,
+    pub section: usize,
+    /// In the section.
+    pub offset: u64,
+    pub size: u64,
+    /// Other symbols of the same address, in the symbol table's order: aliases, or functions that GCC folded.
+    pub aliases: Vec<(String, Binding)>,
+    /// Does ftrace have a site at its entry?
+    pub ftrace_site: bool,
+    /// For a `.cold` part: the function it belongs to.
+    pub cold_of: Option<FunctionId>,
+}
+
+/// A data symbol.
+#[derive(Debug, Clone)]
+pub struct DataObject {
+    pub name: String,
+    pub binding: Binding,
+    pub section: usize,
+    pub offset: u64,
+    pub size: u64,
+    /// Has it contents of its own (not `.bss`)?
+    pub initialised: bool,
+}
+
+/// Everything read from one object file.
+#[derive(Debug)]
+pub struct Facts {
+    pub sections: Vec<Section>,
+    /// By section and offset.
+    pub functions: Vec<Function>,
+    /// By section and offset.
+    pub objects: Vec<DataObject>,
+    pub exports: BTreeSet<String>,
+    /// Every call and tail jump to a function of this object, in code order.
+    pub calls: Vec<Call>,
+    /// Every other use of a function's address, in section order.
+    pub references: Vec<Reference>,
+    by_name: BTreeMap<String, FunctionId>,
+    by_place: BTreeMap<(usize, u64), FunctionId>,
+    object_by_place: BTreeMap<(usize, u64), usize>,
+}
+
+impl Facts {
+    /// Reads an object file; `OBJECT_INVALID` where it is no relocatable x86-64 ELF file.
+    pub fn read(path: &Path) -> Result<Facts> {
+        let bytes = fs::read(path).map_err(io("read", path))?;
+        match Facts::parse(&bytes) {
+            Ok(facts) => Ok(facts),
+            Err(error) => refuse(OBJECT_INVALID, format!("cannot read the object file {}: {error}", path.display())),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> std::result::Result<Facts, String> {
+        let file: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|e| e.to_string())?;
+        if file.architecture() != ::object::Architecture::X86_64 || file.kind() != ::object::ObjectKind::Relocatable {
+            return Err("it is not a relocatable x86-64 ELF file".into());
+        }
+        let mut sections = read_sections(&file)?;
+        let (mut functions, mut objects) = read_symbols(&file, &mut sections)?;
+        functions.sort_by_key(|f| (f.section, f.offset));
+        objects.sort_by_key(|o| (o.section, o.offset));
+        mark_ftrace_sites(&sections, &mut functions);
+        let mut facts = Facts {
+            by_name: BTreeMap::new(),
+            by_place: functions.iter().enumerate().map(|(i, f)| ((f.section, f.offset), FunctionId(i))).collect(),
+            object_by_place: objects.iter().enumerate().map(|(i, o)| ((o.section, o.offset), i)).collect(),
+            sections,
+            functions,
+            objects,
+            exports: BTreeSet::new(),
+            calls: Vec::new(),
+            references: Vec::new(),
+        };
+        for (index, function) in facts.functions.iter().enumerate() {
+            let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
+            for name in names {
+                facts.by_name.insert(name.clone(), FunctionId(index));
+            }
+        }
+        facts.link_cold_parts();
+        facts.mark_landmarks();
+        let found = references::scan(&facts)?;
+        facts.calls = found.calls;
+        facts.references = found.references;
+        facts.exports = found.exports;
+        Ok(facts)
+    }
+
+    pub fn function(&self, id: FunctionId) -> &Function {
+        &self.functions[id.0]
+    }
+
+    /// The function of this name; aliases count.
+    pub fn named(&self, name: &str) -> Option<FunctionId> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn object_named(&self, name: &str) -> Option<&DataObject> {
+        self.objects.iter().find(|o| o.name == name)
+    }
+
+    /// The function whose code covers a place of this object.
+    pub fn function_at(&self, section: usize, offset: i64) -> Option<FunctionId> {
+        let offset = u64::try_from(offset).ok()?;
+        let (_, id) = self.by_place.range((section, 0)..=(section, offset)).next_back()?;
+        let function = self.function(*id);
+        (offset == function.offset || offset < function.offset + function.size).then_some(*id)
+    }
+
+    /// The data object that covers a place of this object.
+    pub fn object_at(&self, section: usize, offset: i64) -> Option<&DataObject> {
+        let offset = u64::try_from(offset).ok()?;
+        let (_, index) = self.object_by_place.range((section, 0)..=(section, offset)).next_back()?;
+        let object = &self.objects[*index];
+        (offset == object.offset || offset < object.offset + object.size).then_some(object)
+    }
+
+    /// A function and its `.cold` parts.
+    pub fn parts(&self, id: FunctionId) -> Vec<FunctionId> {
+        let cold = (0..self.functions.len()).map(FunctionId).filter(|c| self.function(*c).cold_of == Some(id));
+        std::iter::once(id).chain(cold).collect()
+    }
+
+    /// The function itself, or the one that it is a `.cold` part of.
+    pub fn whole(&self, id: FunctionId) -> FunctionId {
+        self.function(id).cold_of.unwrap_or(id)
+    }
+
+    fn link_cold_parts(&mut self) {
+        for index in 0..self.functions.len() {
+            let owner = self.functions[index].name.strip_suffix(".cold").and_then(|name| self.named(name));
+            self.functions[index].cold_of = owner;
+        }
+    }
+
+    fn mark_landmarks(&mut self) {
+        let mut marks: Vec<(usize, u64)> = self.objects.iter().map(|o| (o.section, o.offset)).collect();
+        for section in &self.sections {
+            for relocation in section.relocations.values() {
+                if let Place::Here(index, at) = relocation.place
+                    && let Ok(at) = u64::try_from(at)
+                {
+                    marks.push((index, at));
+                }
+            }
+        }
+        for (index, at) in marks {
+            self.sections[index].landmarks.insert(at);
+        }
+    }
+}
+
+fn role(name: &str, flags: u64) -> Role {
+    const SPECIAL: &[&str] = &[
+        "__mcount_loc",
+        "__patchable_function_entries",
+        ".orc",
+        ".static_call_sites",
+        "__bug_table",
+        ".smp_locks",
+        ".altinstructions",
+        ".parainstructions",
+        ".retpoline_sites",
+        ".return_sites",
+        ".call_sites",
+        ".cfi_sites",
+        ".ibt_endbr_seal",
+        "__ex_table",
+        "__jump_table",
+        "_kprobe_blacklist",
+        "_error_injection_whitelist",
+        ".eh_frame",
+        ".note",
+    ];
+    // COMDAT-like sections of file-scope asm may carry a prefix only; ksymtab entries are `___ksymtab_gpl+NAME`.
+    if flags & elf::SHF_ALLOC.0 == 0 || name.starts_with(".discard") || name.starts_with(".debug") {
+        return if name.starts_with(".export_symbol") { Role::Export } else { Role::Ignored };
+    }
+    if name.starts_with("__ksymtab") || name.starts_with("___ksymtab") {
+        return if name == "__ksymtab_strings" { Role::Ignored } else { Role::Export };
+    }
+    if SPECIAL.iter().any(|special| name.starts_with(special)) {
+        return Role::Special;
+    }
+    let is_pointer_table =
+        [".initcall", ".exitcall", ".init_array", ".con_initcall"].iter().any(|p| name.starts_with(p));
+    if is_pointer_table {
+        return Role::Initcall;
+    }
+    if flags & elf::SHF_EXECINSTR.0 != 0 {
+        return if name.starts_with(".altinstr_replacement") { Role::Replacement } else { Role::Text };
+    }
+    match (flags & elf::SHF_STRINGS.0, flags & elf::SHF_MERGE.0, flags & elf::SHF_WRITE.0) {
+        (0, 0, 0) => Role::Const,
+        (0, 0, _) => Role::Data,
+        (0, _, _) => Role::Constants,
+        _ => Role::Strings,
+    }
+}
+
+fn read_sections(file: &ElfFile64<'_>) -> std::result::Result<Vec<Section>, String> {
+    let mut sections: Vec<Section> = Vec::new();
+    for section in file.sections() {
+        // Index 0 is ELF's null section; keeping a place for it keeps our indices equal to ELF's.
+        while sections.len() <= section.index().0 {
+            sections.push(Section {
+                name: String::new(),
+                role: Role::Ignored,
+                size: 0,
+                entry_size: 0,
+                data: Vec::new(),
+                relocations: BTreeMap::new(),
+                landmarks: BTreeSet::new(),
+            });
+        }
+        let flags = match section.flags() {
+            SectionFlags::Elf { sh_flags, .. } => sh_flags.0,
+            _ => 0,
+        };
+        let name = section.name().map_err(|e| e.to_string())?.to_string();
+        let role = role(&name, flags);
+        let entry = &mut sections[section.index().0];
+        entry.size = section.size();
+        entry.entry_size = section.elf_section_header().sh_entsize.get(file.endian());
+        if role != Role::Ignored {
+            entry.data = section.data().map_err(|e| format!("section {name}: {e}"))?.to_vec();
+            for (offset, relocation) in section.relocations() {
+                let relocation = read_relocation(file, &relocation).map_err(|e| format!("{name}+{offset:#x}: {e}"))?;
+                entry.relocations.insert(offset, relocation);
+            }
+        }
+        entry.name = name;
+        entry.role = role;
+    }
+    Ok(sections)
+}
+
+fn read_relocation(file: &ElfFile64<'_>, relocation: &::object::Relocation) -> std::result::Result<Relocation, String> {
+    let RelocationFlags::Elf { r_type } = relocation.flags() else {
+        return Err("relocation of another format".into());
+    };
+    let (width, pc_relative) = match r_type {
+        elf::R_X86_64_64 => (8, false),
+        elf::R_X86_64_32 | elf::R_X86_64_32S => (4, false),
+        elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 => (4, true),
+        elf::R_X86_64_GOTPCREL | elf::R_X86_64_GOTPCRELX | elf::R_X86_64_REX_GOTPCRELX => (4, true),
+        elf::R_X86_64_PC64 => (8, true),
+        elf::R_X86_64_16 => (2, false),
+        elf::R_X86_64_8 => (1, false),
+        elf::R_X86_64_PC16 => (2, true),
+        elf::R_X86_64_PC8 => (1, true),
+        other => return Err(format!("relocation type {other:?} is not one that kernel code has")),
+    };
+    let RelocationTarget::Symbol(index) = relocation.target() else {
+        return Err("relocation without a symbol".into());
+    };
+    let symbol = file.symbol_by_index(index).map_err(|e| e.to_string())?;
+    let place = match symbol.section_index() {
+        Some(section) => Place::Here(section.0, symbol.address() as i64 + relocation.addend()),
+        None => Place::Elsewhere(symbol.name().map_err(|e| e.to_string())?.into(), relocation.addend()),
+    };
+    Ok(Relocation { kind: r_type.0, width, pc_relative, place })
+}
+
+type Symbols = (Vec<Function>, Vec<DataObject>);
+
+fn read_symbols(file: &ElfFile64<'_>, sections: &mut [Section]) -> std::result::Result<Symbols, String> {
+    let mut functions: Vec<Function> = Vec::new();
+    let mut objects: Vec<DataObject> = Vec::new();
+    let mut at: BTreeMap<(usize, u64), usize> = BTreeMap::new();
+    for symbol in file.symbols() {
+        let Some(section) = symbol.section_index().map(|s| s.0) else { continue };
+        let name = symbol.name().map_err(|e| e.to_string())?.to_string();
+        let binding = match (symbol.is_weak(), symbol.is_local()) {
+            (true, _) => Binding::Weak,
+            (_, true) => Binding::Local,
+            _ => Binding::Global,
+        };
+        let (offset, size) = (symbol.address(), symbol.size());
+        let is_text = matches!(sections[section].role, Role::Text);
+        match symbol.kind() {
+            SymbolKind::Text if is_text => match at.get(&(section, offset)) {
+                Some(first) => {
+                    let first: &mut Function = &mut functions[*first];
+                    first.size = first.size.max(size);
+                    first.aliases.push((name, binding));
+                }
+                None => {
+                    at.insert((section, offset), functions.len());
+                    let (aliases, ftrace_site, cold_of) = (Vec::new(), false, None);
+                    functions.push(Function { name, binding, section, offset, size, aliases, ftrace_site, cold_of });
+                }
+            },
+            SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Tls if !is_text && !name.is_empty() => {
+                if sections[section].role == Role::Ignored {
+                    continue;
+                }
+                let initialised = !sections[section].data.is_empty();
+                objects.push(DataObject { name, binding, section, offset, size, initialised });
+            }
+            _ => {}
+        }
+    }
+    Ok((functions, objects))
+}
+
+/// A site is what `__mcount_loc` lists (scripts/recordmcount.h, `-mrecord-mcount`). Where the object has no such section,
+/// because objtool would add it later, it is a call of `__fentry__` at the entry, after an ENDBR where there is one.
+fn mark_ftrace_sites(sections: &[Section], functions: &mut [Function]) {
+    const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
+    let lists = sections.iter().filter(|s| s.name.starts_with("__mcount_loc"));
+    let listed: BTreeSet<(usize, u64)> = lists
+        .flat_map(|s| s.relocations.values())
+        .filter_map(|r| match r.place {
+            Place::Here(section, at) => Some((section, at as u64)),
+            Place::Elsewhere(..) => None,
+        })
+        .collect();
+    for function in functions {
+        let section = &sections[function.section];
+        let code = section.data.get(function.offset as usize..).unwrap_or_default();
+        let entry = function.offset + if code.starts_with(ENDBR64) { ENDBR64.len() as u64 } else { 0 };
+        let calls_fentry = |at: u64| {
+            let place = section.relocations.get(&(at + 1)).map(|r| &r.place);
+            matches!(place, Some(Place::Elsewhere(name, _)) if name == "__fentry__")
+        };
+        function.ftrace_site = if listed.is_empty() {
+            calls_fentry(entry)
+        } else {
+            listed.contains(&(function.section, function.offset)) || listed.contains(&(function.section, entry))
+        };
+    }
+}

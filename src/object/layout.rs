@@ -1,0 +1,121 @@
+//! Where a TU's sections lie in the running kernel, and with that, which of several symbols of one name is the TU's own.
+//!
+//! The linker places an input section as one piece, so `address(symbol) - offset(symbol)` is one constant a section. Names
+//! that occur once on both sides yield the constant; it then picks the right one among symbols that share a name.
+
+use std::collections::BTreeMap;
+
+use crate::finding::{AMBIGUOUS_SYMBOL, Result, SYMBOL_MISSING, WEAK_OVERRIDDEN, refuse};
+use crate::kernel::symbols::SymbolTable;
+
+use super::facts::{Binding, Facts};
+
+/// A symbol of the running kernel that can't be mistaken for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sympos {
+    pub symbol: String,
+    /// As livepatch counts it: 0 where the name is unique, else 1 for the first (struct klp_func, include/linux/livepatch.h).
+    pub position: u32,
+    /// As in [`crate::kernel::symbols::Symbol::address`].
+    pub address: u64,
+}
+
+/// Where one section of the object lies: section of the running object (0 for vmlinux) and its first byte's address.
+pub type Base = (u32, i64);
+
+/// The places of all sections that can be told, by the object's section index.
+#[derive(Debug, Default)]
+pub struct Layout {
+    bases: BTreeMap<usize, Base>,
+}
+
+impl Layout {
+    /// The base that most of a section's unambiguous names agree on; a section without a majority has none.
+    pub fn of(facts: &Facts, table: &SymbolTable) -> Layout {
+        let mut occurrences: BTreeMap<&str, u32> = BTreeMap::new();
+        let symbols = || own_symbols(facts);
+        for (name, ..) in symbols() {
+            *occurrences.entry(name).or_default() += 1;
+        }
+        let mut votes: BTreeMap<usize, BTreeMap<Base, u32>> = BTreeMap::new();
+        for (name, is_function, binding, section, offset) in symbols() {
+            let mut named = table.named(name);
+            let (Some(symbol), None) = (named.next(), named.next()) else { continue };
+            // A weak function may be another object's: it has no vote.
+            if occurrences[name] == 1 && symbol.is_function() == is_function && binding != Binding::Weak {
+                let base = (symbol.section, symbol.address.wrapping_sub(offset) as i64);
+                *votes.entry(section).or_default().entry(base).or_default() += 1;
+            }
+        }
+        let mut layout = Layout::default();
+        for (section, votes) in votes {
+            let all: u32 = votes.values().sum();
+            if let Some((base, count)) = votes.into_iter().max_by_key(|(_, count)| *count)
+                && count * 2 > all
+            {
+                layout.bases.insert(section, base);
+            }
+        }
+        layout
+    }
+
+    pub fn base(&self, section: usize) -> Option<Base> {
+        self.bases.get(&section).copied()
+    }
+}
+
+fn own_symbols(facts: &Facts) -> impl Iterator<Item = (&str, bool, Binding, usize, u64)> {
+    let functions = facts.functions.iter().flat_map(|f| {
+        let names = std::iter::once((f.name.as_str(), f.binding))
+            .chain(f.aliases.iter().map(|(name, binding)| (name.as_str(), *binding)));
+        names.map(move |(name, binding)| (name, true, binding, f.section, f.offset))
+    });
+    functions.chain(facts.objects.iter().map(|o| (o.name.as_str(), false, o.binding, o.section, o.offset)))
+}
+
+/// The running kernel's symbol for a function, variable or static local (`name.NNN`) that this object defines.
+///
+/// Refused: no such symbol; several, and none or more than one fits the object's layout; a weak function whose name belongs
+/// to another object's code.
+pub fn sympos(name: &str, is_function: bool, facts: &Facts, table: &SymbolTable) -> Result<Sympos> {
+    sympos_in(name, is_function, facts, &Layout::of(facts, table), table)
+}
+
+/// As [`sympos`], with the layout at hand.
+pub fn sympos_in(name: &str, is_function: bool, facts: &Facts, layout: &Layout, table: &SymbolTable) -> Result<Sympos> {
+    let own: Vec<_> = own_symbols(facts).filter(|s| s.0 == name && s.1 == is_function).collect();
+    let Some((_, _, binding, section, offset)) = own.first().copied() else {
+        return refuse(SYMBOL_MISSING, format!("the recompiled object does not define {name}"));
+    };
+    let named: Vec<_> = table.named(name).collect();
+    if named.is_empty() {
+        return refuse(SYMBOL_MISSING, format!("the running kernel has no symbol {name}"));
+    }
+    let expected = layout.base(section).map(|(index, base)| (index, base.wrapping_add(offset as i64) as u64));
+    let fits: Vec<usize> =
+        (0..named.len()).filter(|i| Some((named[*i].section, named[*i].address)) == expected).collect();
+    if binding == Binding::Weak && expected.is_some() && fits.is_empty() {
+        return refuse(
+            WEAK_OVERRIDDEN,
+            format!("{name} is weak here, and the running kernel has another object's {name}; patch that one"),
+        );
+    }
+    let position = |index: usize| if named.len() == 1 { 0 } else { index as u32 + 1 };
+    match (named.as_slice(), fits.as_slice(), own.len()) {
+        ([only], _, 1) if only.is_function() == is_function => {
+            Ok(Sympos { symbol: name.into(), position: 0, address: only.address })
+        }
+        (_, [index], 1) => {
+            Ok(Sympos { symbol: name.into(), position: position(*index), address: named[*index].address })
+        }
+        _ => refuse(
+            AMBIGUOUS_SYMBOL,
+            format!(
+                "the running kernel has {} symbols {name}, this object {}, and {} lie where this object's layout puts it",
+                named.len(),
+                own.len(),
+                fits.len()
+            ),
+        ),
+    }
+}
