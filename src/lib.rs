@@ -5,4 +5,6 @@
 pub mod cli;
 pub mod finding;
 pub mod kernel;
+pub mod link;
 pub mod process;
+pub mod vm;
