@@ -99,6 +99,7 @@ remove_livepatch() {
 	done
 }
 
+say start "$ORDER"
 if [ "$ORDER" = livepatch-first ]; then
 	load_livepatch
 	load_modules

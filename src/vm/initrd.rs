@@ -142,3 +142,63 @@ impl Archive {
         trailer(self.bytes).map_err(|e| Finding::new(crate::finding::IO, format!("cannot end the archive: {e}")).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger(program: &Path) -> Trigger {
+        Trigger { name: "t".into(), program: program.into(), args: vec!["a b".into(), "$(x)".into()] }
+    }
+
+    #[test]
+    fn the_archive_has_everything_and_is_the_same_every_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let [script, livepatch] = ["script", "lp.ko"].map(|name| folder.path().join(name));
+        std::fs::write(&script, "#!/bin/sh\necho\n").unwrap();
+        std::fs::write(&livepatch, "").unwrap();
+        let mut plan = Plan::new(Path::new("vmlinuz"), &livepatch, "livepatch-x");
+        plan.triggers.push(trigger(&script));
+        plan.target_modules.push(livepatch.clone());
+        let bytes = build(&plan, Order::TargetFirst).unwrap();
+        assert_eq!(build(&plan, Order::TargetFirst).unwrap(), bytes);
+        let mut names = Vec::new();
+        let mut rest = Cursor::new(bytes);
+        loop {
+            let mut reader = cpio::NewcReader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            let name = reader.entry().name().to_string();
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut reader, &mut text).unwrap();
+            match name.as_str() {
+                "klp/triggers/0000/run" => assert_eq!(text, b"exec /klp/triggers/0000/program 'a b' '$(x)'\n"),
+                "klp/plan" => assert!(text.starts_with(b"ORDER=target-first\nNAME=livepatch_x\nLIMIT=60\n")),
+                _ => {}
+            }
+            names.push(name);
+            rest = reader.finish().unwrap();
+        }
+        for name in ["init", "bin/busybox", "klp/livepatch.ko", "klp/modules/0000-lp.ko", "dev/console"] {
+            assert!(names.iter().any(|n| n == name), "{name} in {names:?}");
+        }
+    }
+
+    #[test]
+    fn triggers_that_could_not_start_are_refused_with_advice() {
+        let shell = trigger(Path::new("/bin/sh"));
+        let error = check_trigger(&shell, &std::fs::read("/bin/sh").unwrap()).unwrap_err().to_string();
+        assert!(error.contains("dynamically linked") && error.contains("gcc -static"), "{error}");
+        assert!(check_trigger(&shell, b"#!/usr/bin/python3\n").unwrap_err().to_string().contains("python3"));
+        assert!(check_trigger(&shell, b"text").unwrap_err().to_string().contains("neither"));
+        assert!(check_trigger(&shell, b"#!/bin/sh\nexit").is_ok());
+        assert!(
+            check_trigger(
+                &shell,
+                &std::fs::read(busybox(&Plan::new(Path::new(""), Path::new(""), "")).unwrap()).unwrap()
+            )
+            .is_ok()
+        );
+    }
+}

@@ -51,7 +51,7 @@ const BAD_LIVEPATCH: &[&str] = &[
 const HARMLESS: &[&str] = &["module verification failed", "tainting kernel", "BTF"];
 
 /// Lines of the kernel's log that a finding quotes.
-const QUOTED_LINES: usize = 25;
+const QUOTED_LINES: usize = 15;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -208,6 +208,9 @@ impl Transcript {
                 for line in output.text.lines() {
                     let _ = writeln!(text, "    {line}");
                 }
+                if output.text.is_empty() {
+                    text.push_str("    (no output)\n");
+                }
                 if output.status != 0 {
                     let _ = writeln!(text, "    (exit status {})", output.status);
                 }
@@ -298,7 +301,10 @@ fn read_step(step: &str, names: &[String], report: &mut Report) -> Place {
             return Place::Finding;
         }
         "stuck" => {
-            report.findings.push((VM_TRANSITION_STUCK, format!("the transition ({rest}) doesn't end; waiting for")));
+            report.findings.push((
+                VM_TRANSITION_STUCK,
+                format!("the transition ({rest}) doesn't end; still in the old state are"),
+            ));
             return Place::Finding;
         }
         "log" => {
@@ -317,9 +323,11 @@ fn kernel_warning(order: Order, log: &str) -> Option<Finding> {
     let first = lines.iter().position(|line| is_bad(line))?;
     let phases = lines[..first].iter().rev().filter_map(|line| line.split_once("klp-extract: phase ").map(|p| p.1));
     let phase = phases.take(1).map(|p| format!(" after the start of phase \"{p}\"")).collect::<String>();
-    let quoted: Vec<&str> = lines[first..].iter().take(QUOTED_LINES).copied().collect();
-    let all = lines.iter().filter(|line| is_bad(line)).count();
-    let message = format!("{}: the kernel complains{phase} ({all} such lines):\n  {}", order.id(), quoted.join("\n  "));
+    let mut quoted: Vec<&str> = lines[first..].iter().take(QUOTED_LINES).copied().collect();
+    // Later complaints may be the ones that matter; of each, its first line.
+    let later = lines.iter().skip(first + QUOTED_LINES).filter(|line| is_bad(line));
+    quoted.extend(later.take(QUOTED_LINES));
+    let message = format!("{}: the kernel complains{phase}:\n  {}", order.id(), quoted.join("\n  "));
     Some(Finding::new(VM_KERNEL_WARNING, message))
 }
 
@@ -339,4 +347,111 @@ fn tail(text: &str) -> String {
         .map(|line| format!("  {line}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::VM_TIMEOUT;
+
+    /// What the init script sends when all goes well; `loaded` is what the trigger prints meanwhile.
+    fn report(phases: &[(&str, &str)], log: &str) -> String {
+        let phases: String = phases
+            .iter()
+            .map(|(name, text)| format!("@klp phase {name}\n@klp trigger 0000 0\n| {text}\n| @klp end\n"))
+            .collect();
+        format!("@klp start vmlinux\n{phases}@klp log\n| boot\n| [1.0] klp-extract: start\n{log}@klp end\n")
+    }
+
+    fn transcript(boots: &[(Order, Boot)]) -> Transcript {
+        let mut transcript = Transcript::new(Path::new("/boot/vmlinuz-6.1"), "TCG", vec!["t".into()]);
+        boots.iter().for_each(|(order, boot)| transcript.add_boot(*order, boot));
+        transcript.conclude();
+        transcript
+    }
+
+    fn one(report: String) -> Transcript {
+        transcript(&[(Order::Vmlinux, Boot { report, ..Boot::default() })])
+    }
+
+    fn ids(transcript: &Transcript) -> Vec<&str> {
+        transcript.findings.iter().map(|f| f.id.0.id).collect()
+    }
+
+    const GOOD: [(&str, &str); 3] = [("before", "old"), ("loaded", "new"), ("after", "old")];
+
+    #[test]
+    fn old_fixed_old_passes() {
+        let log = "| [1.1] lp: tainting kernel with TAINT_LIVEPATCH\n\
+                   | [1.2] lp: module verification failed: signature and/or required key missing - tainting kernel\n\
+                   | [1.3] livepatch: 'lp': patching complete\n";
+        let transcript = one(report(&GOOD, log));
+        assert_eq!((ids(&transcript), transcript.behaviour), (vec![], Behaviour::Shown));
+        let outputs: Vec<&str> = transcript.phases.iter().map(|p| p.outputs[0].text.as_str()).collect();
+        // A trigger can't speak for the script.
+        assert_eq!(outputs, ["old\n@klp end\n", "new\n@klp end\n", "old\n@klp end\n"]);
+        assert!(transcript.kernel_logs[0].text.starts_with("[1.0] klp-extract: start\n"));
+        assert!(transcript.render().contains("loaded:\n  $ t\n    new\n"), "{}", transcript.render());
+    }
+
+    #[test]
+    fn no_change_and_no_way_back_are_for_a_person_to_judge() {
+        let same = one(report(&[("before", "old"), ("loaded", "old"), ("after", "old")], ""));
+        assert_eq!((ids(&same), same.behaviour), (vec!["vm-behaviour-unchanged"], Behaviour::NotShown));
+        let stays = one(report(&[("before", "old"), ("loaded", "new"), ("after", "new")], ""));
+        assert_eq!((ids(&stays), stays.behaviour), (vec!["vm-not-restored"], Behaviour::NotShown));
+    }
+
+    #[test]
+    fn the_second_order_is_compared_with_the_first() {
+        let boot = |report| Boot { report, ..Boot::default() };
+        let second = |loaded| boot(report(&[("loaded", loaded), ("after", "old")], ""));
+        let both = |loaded| {
+            transcript(&[(Order::TargetFirst, boot(report(&GOOD, ""))), (Order::LivepatchFirst, second(loaded))])
+        };
+        assert_eq!(both("new").behaviour, Behaviour::Shown);
+        assert_eq!(ids(&both("old")), ["vm-behaviour-unchanged"]);
+    }
+
+    #[test]
+    fn complaints_of_the_kernel_fail_the_test() {
+        for line in [
+            "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2",
+            "BUG: kernel NULL pointer dereference, address: 0000000000000000",
+            "Oops: 0002 [#1] PREEMPT SMP NOPTI",
+            "general protection fault, probably for non-canonical address",
+            "livepatch: symbol 'x' not found in symbol table",
+            "livepatch: failed to initialize patch 'lp' for module 'vsock' (-22)",
+            "lp: Unknown symbol unix_x (err -2)",
+        ] {
+            let transcript = one(report(&GOOD, &format!("| [1.1] klp-extract: phase loaded\n| [1.2] {line}\n")));
+            assert_eq!(ids(&transcript), ["vm-kernel-warning"], "{line}");
+            let message = &transcript.findings[0].message;
+            assert!(message.contains("phase \"loaded\"") && message.contains(line), "{message}");
+        }
+        // What happened before the test is the image's own affair.
+        let before = report(&GOOD, "").replace("| boot", "| WARNING: at boot");
+        assert_eq!(ids(&one(before)), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_machine_that_dies_or_hangs_fails_the_test() {
+        let cut = report(&GOOD, "").split("@klp phase after").next().unwrap().to_string();
+        let boot = |console: &str, finding| Boot { report: cut.clone(), console: console.into(), finding };
+        let died = transcript(&[(Order::Vmlinux, boot("Kernel panic - not syncing: x", None))]);
+        assert_eq!((ids(&died), died.behaviour), (vec!["vm-kernel-warning"], Behaviour::NotShown));
+        assert_eq!(ids(&transcript(&[(Order::Vmlinux, boot("", None))])), ["vm-kernel-warning"]);
+        let limit = Finding::new(VM_TIMEOUT, "limit");
+        assert_eq!(ids(&transcript(&[(Order::Vmlinux, boot("", Some(limit)))])), ["vm-timeout"]);
+    }
+
+    #[test]
+    fn failures_that_the_script_reports_carry_their_details() {
+        let stuck = "@klp stuck enable\n| kworker/0:1 (task 12)\n|    worker_thread+0x1\n@klp log\n| x\n@klp end\n";
+        let transcript = one(stuck.into());
+        assert_eq!(ids(&transcript), ["vm-transition-stuck"]);
+        assert!(transcript.findings[0].message.contains("\n  kworker/0:1 (task 12)\n     worker_thread+0x1"));
+        let failed = "@klp failed insmod livepatch.ko: insmod: can't insert\n@klp log\n@klp end\n";
+        assert_eq!(ids(&one(failed.into())), ["vm-load-failed"]);
+    }
 }
