@@ -109,6 +109,23 @@ registry! {
     NO_CODE_CHANGE Note "no-code-change" "The function's source or position in the report makes it affected, but its object code is the same before and after the patch."
     NOT_EMITTED Note "not-emitted" "A changed function has no code in this TU: GCC dropped it as unused."
     CODE_CHANGED Note "code-changed" "GCC's code of this function changes although no clone report says why (pure/const, noreturn, value ranges, folding)."
+    // The built module and the virtual machine.
+    KLP_SYMBOLS_INVALID Refuse "klp-symbols-invalid" "A line of klp.symbols can't be read; each has a C name, an object (vmlinux or a module), a symbol and its sympos."
+    KLP_SYMBOL_UNUSED Note "klp-symbol-unused" "klp.symbols lists a symbol that the built module doesn't refer to; the line can go."
+    KLP_SYMBOL_EXPORTED Refuse "klp-symbol-exported" "klp.symbols gives a C name that vmlinux exports to a klp relocation; modpost would refuse it as exported twice. Use the export, or another C name."
+    KLP_RELA_SECTION Refuse "klp-rela-section" "A klp relocation stands in a section that the kernel has processed before it applies such relocations (or never applies them to); the module would load and Oops later."
+    KLP_OBJECT_NOT_PATCHED Refuse "klp-object-not-patched" "A klp relocation belongs to a module that this livepatch does not patch, so the kernel would never apply it; name the patched object in the fifth column of klp.symbols."
+    MODULE_INVALID Refuse "module-invalid" "The built module is no loadable x86-64 livepatch module, or it is truncated or signed already."
+    MODULE_ALREADY_LINKED Note "module-already-linked" "The module has its klp relocations already; nothing was changed."
+    MODULE_LINK_STALE Refuse "module-link-stale" "The module was linked with another klp.symbols; remove the .ko and build again."
+    SYMBOL_UNRESOLVED Refuse "symbol-unresolved" "The module refers to a symbol that neither an export nor klp.symbols provides; the kernel would refuse to load it."
+    VM_KERNEL_WARNING Refuse "vm-kernel-warning" "The kernel in the virtual machine printed a warning, a BUG, an Oops or a livepatch failure, or ended early."
+    VM_TRANSITION_STUCK Refuse "vm-transition-stuck" "A task didn't leave the old (or new) code within the limit; the tasks still in transition are listed."
+    VM_LOAD_FAILED Refuse "vm-load-failed" "A module could not be loaded, disabled or removed in the virtual machine."
+    VM_TIMEOUT Refuse "vm-timeout" "The virtual machine didn't finish within its time limit and was ended."
+    VM_TRIGGER_INVALID Refuse "vm-trigger-invalid" "A trigger can't run in the virtual machine: it has to be a static x86-64 program (gcc -static) or a #!/bin/sh script."
+    VM_NOT_RESTORED Judge "vm-not-restored" "A trigger behaves differently after the livepatch was removed than before it was loaded."
+    VM_BEHAVIOUR_UNCHANGED Judge "vm-behaviour-unchanged" "No trigger behaves differently while the livepatch is loaded: it may fix nothing, or the triggers don't reach the fix."
 }
 
 /// One finding.

@@ -12,3 +12,6 @@ pub mod patch;
 pub mod object;
 pub mod process;
 pub mod unit;
+pub mod link;
+pub mod process;
+pub mod vm;

@@ -1,0 +1,115 @@
+#!/bin/busybox sh
+# First program of the virtual machine in which `klp-extract test` tries a livepatch: an order of loading modules, with
+# the triggers run in between. It reports on the second serial port, which the kernel doesn't write to: lines that
+# begin with "@klp " are about the test, lines that begin with "| " are text of triggers or of the kernel's log.
+#
+# /klp/plan sets ORDER, NAME (of the livepatch in sysfs), LIMIT (seconds for a transition) and TRIGGER_LIMIT (seconds).
+# /klp/modules holds what the livepatch patches, named so that they sort in load order.
+
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev 2>/dev/null
+mount -t tmpfs tmpfs /tmp
+chmod 1777 /tmp
+stty raw -echo < /dev/ttyS1
+exec < /dev/null > /dev/ttyS1 2>&1
+ifconfig lo up
+. /klp/plan
+
+# On the kernel's log too, so that its lines can be told apart by phase.
+say() {
+	echo "@klp $*"
+	echo "klp-extract: $*" > /dev/kmsg
+}
+
+indented() {
+	awk '{ print "| " $0 }'
+}
+
+finish() {
+	echo "@klp log"
+	dmesg | indented
+	echo "@klp end"
+	# Closing the port waits until all of it is sent; QEMU, started with -no-reboot, ends on a reboot.
+	exec > /dev/null 2>&1
+	reboot -f
+}
+
+failed() {
+	say failed "$@"
+	finish
+}
+
+triggers() {
+	say phase "$1"
+	for trigger in /klp/triggers/*; do
+		[ -e "$trigger/run" ] || continue
+		timeout -s KILL "$TRIGGER_LIMIT" sh "$trigger/run" > /tmp/output 2>&1
+		say trigger "${trigger##*/}" $?
+		head -c 65536 /tmp/output | indented
+	done
+}
+
+load() {
+	output=$(insmod "$1" 2>&1) || failed insmod "${1##*/}: $output"
+}
+
+load_modules() {
+	for module in /klp/modules/*.ko; do
+		[ -e "$module" ] && load "$module"
+	done
+}
+
+sysfs=/sys/kernel/livepatch/$NAME
+
+load_livepatch() {
+	load /klp/livepatch.ko
+	[ -d "$sysfs" ] || failed livepatch "loaded, but there is no $sysfs"
+}
+
+# Waits for the end of a transition; $2 is the patch_state of a task that has yet to be switched.
+settle() {
+	tries=0
+	while [ "$(cat "$sysfs/transition" 2>/dev/null)" = 1 ]; do
+		tries=$((tries + 1))
+		if [ "$tries" -gt $((LIMIT * 5)) ]; then
+			say stuck "$1"
+			for task in /proc/[0-9]*/task/[0-9]*; do
+				[ "$(cat "$task/patch_state" 2>/dev/null)" = "$2" ] || continue
+				echo "| $(cat "$task/comm") (task ${task##*/})"
+				sed 's/^/|    /' "$task/stack"
+			done
+			finish
+		fi
+		sleep 0.2
+	done
+}
+
+remove_livepatch() {
+	echo 0 > "$sysfs/enabled" || failed disable "$NAME"
+	settle disable 1
+	tries=0
+	# The folder goes a moment after the transition, and the module's last reference with it.
+	until output=$(rmmod "$NAME" 2>&1); do
+		tries=$((tries + 1))
+		[ "$tries" -gt 50 ] && failed rmmod "$output"
+		sleep 0.2
+	done
+}
+
+say start "$ORDER"
+if [ "$ORDER" = livepatch-first ]; then
+	load_livepatch
+	load_modules
+else
+	load_modules
+	triggers before
+	load_livepatch
+fi
+settle enable 0
+triggers loaded
+remove_livepatch
+triggers after
+finish
