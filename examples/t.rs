@@ -18,7 +18,9 @@ fn main() {
             let t = std::time::Instant::now();
             let r = commands::Commands::read("/tmp/klp-c.json".as_ref()).unwrap();
             eprintln!("{:?} {:?}", r.of("net/unix/af_unix.c").len(), t.elapsed());
-            for c in c { println!("{} {} {} {}", c.source, c.output, c.object, c.args.len()) }
+            for c in c {
+                println!("{} {} {} {}", c.source, c.output, c.object, c.args.len())
+            }
         }
         "debian" => match klp_extract::prepare::debian(&a[2], false, &mut |l| eprintln!("{:?} {l}", t.elapsed())) {
             Ok(d) => println!("{d:#?} {:?}", t.elapsed()),

@@ -82,9 +82,16 @@ registry! {
     // The front end and the module.
     FRONT_END Refuse "front-end" "A translation unit holds something that the front end can't carry, or its tokens differ from those of `gcc -E`: a fault of the tool, please report it."
     MISSING_DEFINITION Refuse "missing-definition" "Something that the module has to contain is not defined in the patched source."
-    DATA_CHANGED Refuse "data-changed" "The patch changes the initialiser of data that already lives in the running kernel: replacing functions can't change it. Change the object in a pre-patch callback, or patch the functions that read it."
     LAYOUT_CHANGED Refuse "layout-changed" "The patch changes the layout or the meaning of a type that objects of the running kernel already have. Keep the old layout and put new members into shadow variables (Documentation/livepatch/shadow-vars.rst)."
     NOTHING_CHANGED Refuse "nothing-changed" "After preprocessing, no function of this kernel differs: the patch changes only comments, or code that this configuration leaves out."
+    TOKENS_DIFFER Refuse "tokens-differ" "What the compiler would see of the module is not what it sees of the patched kernel (translation validation)."
+    MODULE_DOES_NOT_COMPILE Refuse "module-does-not-compile" "The emitted module doesn't compile with the kernel's flags: a fault of the tool, please report it."
+    TARGET_NOT_SPELLED Refuse "target-not-spelled" "A function to replace is defined by a macro that the tool doesn't know how to rename."
+    STATIC_LOCAL Refuse "static-local" "A copied function has a static variable whose value must be shared with the running kernel."
+    EXTERNAL_DATA_UNSIZED Refuse "external-data-unsized" "Data of the running kernel is declared without its size, and the size matters."
+    NOT_RELOADABLE Warning "not-reloadable" "The module refers to symbols of the module that it patches; on this kernel that module can't be loaded a second time while the livepatch is there (Documentation/livepatch/module-elf-format.rst)."
+    MODULE_UNIDENTIFIED Note "module-unidentified" "Nothing in the target module tells its build apart, so the livepatch can't refuse another build of it."
+    OUTPUT_EXISTS Refuse "output-exists" "The output folder exists and differs from what would be written; hand edits are never overwritten."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."

@@ -3,15 +3,17 @@
 //! [`pipeline`] reads top to bottom: one line a stage, each stage a module named after what it yields.
 
 pub mod affected;
+pub mod check;
 pub mod cli;
 pub mod closure;
 pub mod finding;
 pub mod kernel;
-pub mod prepare;
-pub mod patch;
-pub mod object;
-pub mod process;
-pub mod unit;
 pub mod link;
+pub mod linkage;
+pub mod object;
+pub mod patch;
+pub mod prepare;
 pub mod process;
+pub mod rewrite;
+pub mod unit;
 pub mod vm;

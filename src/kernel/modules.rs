@@ -97,8 +97,7 @@ pub fn contents(path: &Path) -> Result<Vec<u8>> {
             let file = std::fs::File::open(path).map_err(io("open", path))?;
             let broken = |e: String| Finding::new(KERNEL_INVALID, format!("{} is broken: {e}", path.display()));
             let mut bytes = Vec::new();
-            let mut decoder =
-                ruzstd::decoding::StreamingDecoder::new(file).map_err(|e| broken(e.to_string()))?;
+            let mut decoder = ruzstd::decoding::StreamingDecoder::new(file).map_err(|e| broken(e.to_string()))?;
             std::io::Read::read_to_end(&mut decoder, &mut bytes).map_err(|e| broken(e.to_string()))?;
             Ok(bytes)
         }
@@ -143,9 +142,7 @@ impl Module {
 
 /// The symbols that the kernel keeps of a module once it is live, in the table's order: those of sections that stay in
 /// memory (is_core_symbol() in kernel/module/kallsyms.c, with CONFIG_KALLSYMS_ALL).
-fn symbol_table(
-    file: &ElfFile64<'_, object::Endianness>,
-) -> std::result::Result<SymbolTable, String> {
+fn symbol_table(file: &ElfFile64<'_, object::Endianness>) -> std::result::Result<SymbolTable, String> {
     let endian = file.endian();
     let text = |e: object::Error| e.to_string();
     let (sections, table) = (file.elf_section_table(), file.elf_symbol_table());

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::groups::{self, Shape, Statement};
+use super::groups::{self, Statement};
 use super::lex::{self, Interner, Symbol};
 use super::names::{self, Role};
 

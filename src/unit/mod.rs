@@ -6,6 +6,7 @@ pub mod expand;
 pub mod gcc;
 pub mod groups;
 pub mod lex;
+pub mod library;
 pub mod names;
 pub mod place;
 pub mod text;

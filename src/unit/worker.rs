@@ -57,7 +57,7 @@ pub fn run(request: &Request) -> Result<Answer> {
     let program = std::env::current_exe().map_err(io("find", std::path::Path::new("/proc/self/exe")))?;
     let input = serde_json::to_vec(request).map_err(broken)?;
     let mut worker = Program::new(program).arg(SUBCOMMAND).input(input).time_limit(TIME_LIMIT);
-    if let Some(library) = crate::prepare::libclang() {
+    if let Some(library) = super::library::find() {
         worker = worker.env("LIBCLANG_PATH", library);
     }
     let output = worker.output()?;

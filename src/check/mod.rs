@@ -1,0 +1,230 @@
+//! Checks that a person can rely on: the module compiles, and what the compiler sees of it is what it sees of the patched
+//! kernel (translation validation), for everything that was copied and everything that an `#include` brings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use object::{Object as _, ObjectSymbol as _};
+
+use crate::closure::{Closure, Node, WILDCARD};
+use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, io, refuse};
+use crate::kernel::command::CompileCommand;
+use crate::process::Program;
+use crate::rewrite::Naming;
+use crate::unit;
+use crate::unit::clang::Extent;
+use crate::unit::expand::{Expanded, Token};
+use crate::unit::groups::{Outline, StatementId};
+use crate::unit::names::{Role, is_attribute_word};
+
+/// The command that compiles a module's source as Kbuild will: the unit's own flags, outside of the tree, as a module.
+///
+/// `name` is the module's, `source` the C file. Kbuild's include folders stay, the unit's own ones go, for an out-of-tree
+/// build doesn't have them (scripts/Makefile.lib, modname_flags and part-of-module).
+pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_source: &Path) -> CompileCommand {
+    let root = kernel_source.to_string_lossy();
+    let common = |folder: &str| {
+        let relative = folder.strip_prefix(&*root).unwrap_or(folder).trim_start_matches(['.', '/']);
+        relative.starts_with("include") || relative.starts_with("arch/x86/include")
+    };
+    let mut args = Vec::new();
+    let mut words = unit.args.iter().peekable();
+    while let Some(word) = words.next() {
+        if word == "-I" {
+            let folder = words.next().cloned().unwrap_or_default();
+            if common(&folder) {
+                args.extend([word.clone(), folder]);
+            }
+        } else if let Some(folder) = word.strip_prefix("-I") {
+            if common(folder) {
+                args.push(word.clone());
+            }
+        } else if !word.starts_with("-DKBUILD_") && !word.starts_with("-D__KBUILD_") && word != "-DMODULE" {
+            args.push(word.clone());
+        }
+    }
+    let kbuild_name = name.replace('-', "_");
+    args.extend([
+        "-DMODULE".into(),
+        format!("-DKBUILD_BASENAME=\"{kbuild_name}\""),
+        format!("-DKBUILD_MODNAME=\"{kbuild_name}\""),
+        format!("-D__KBUILD_MODNAME=kmod_{kbuild_name}"),
+        "-fno-optimize-sibling-calls".into(),
+        "-fno-reorder-blocks-and-partition".into(),
+    ]);
+    CompileCommand {
+        source: source.to_string_lossy().into_owned(),
+        output: format!("{name}.o"),
+        compiler: unit.compiler.clone(),
+        args,
+        object: kbuild_name,
+    }
+}
+
+/// Compiles the module's source without a warning; yields the symbols that it leaves undefined.
+pub fn compile(command: &CompileCommand, build: &Path, object: &Path) -> Result<BTreeSet<String>> {
+    let output = Program::new(&command.compiler)
+        .args(&command.args)
+        .args(["-Werror", "-c", "-o"])
+        .arg(object)
+        .arg(&command.source)
+        .folder(build)
+        .output()?;
+    if !output.success {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = text.lines().take(30).collect();
+        return refuse(MODULE_DOES_NOT_COMPILE, lines.join("\n  "));
+    }
+    let bytes = std::fs::read(object).map_err(io("read", object))?;
+    let file = object::File::parse(&*bytes)
+        .map_err(|error| Finding::new(MODULE_DOES_NOT_COMPILE, format!("GCC's object can't be read: {error}")))?;
+    let undefined = file.symbols().filter(|symbol| symbol.is_undefined()).filter_map(|symbol| symbol.name().ok());
+    Ok(undefined.filter(|name| !name.is_empty() && *name != "__this_module").map(str::to_string).collect())
+}
+
+/// Is what the compiler sees of the module what it sees of the patched kernel? One finding for each name that differs.
+pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, naming: &Naming) -> Result<Validation> {
+    let mut module = unit::expanded(command, build)?;
+    let outline = Outline::new(&mut module);
+    let mut by_name: BTreeMap<(String, bool), Vec<StatementId>> = BTreeMap::new();
+    for (index, names) in outline.names.iter().enumerate() {
+        for name in names {
+            let key = (module.interner().string(name.symbol), name.role.is_tag());
+            by_name.entry(key).or_default().push(StatementId(index as u32));
+        }
+    }
+    let mut validation = Validation::default();
+    for node in closure.graph.node_weights() {
+        let Some((name, role)) = node.names.first() else { continue };
+        let target = *role == Role::Function && naming.targets.contains(name) && node.extent == Extent::Whole;
+        let key = (if target { naming.new_name(name) } else { name.clone() }, role.is_tag());
+        let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);
+        let expected = expected(closure, node, target.then_some((name.as_str(), key.0.as_str())));
+        let place = || {
+            let file = &closure.files[node.position.file as usize].path;
+            (file.clone(), Some(node.position.line))
+        };
+        let mut nearest = None;
+        let equal = candidates.iter().any(|candidate| {
+            let found = found(&module, &outline, *candidate, node.extent);
+            let at = difference(&expected, &found, target);
+            nearest = nearest.clone().or(at.clone());
+            at.is_none()
+        });
+        validation.compared += 1;
+        if !equal {
+            let why = nearest.unwrap_or_else(|| "the module does not have it".into());
+            let (file, line) = place();
+            let message = format!("{name} is not the same in the module as in the patched kernel: {why}");
+            validation.findings.push(Finding::new(TOKENS_DIFFER, message).at(file, line));
+        }
+    }
+    Ok(validation)
+}
+
+/// What [`validate`] found.
+#[derive(Debug, Default)]
+pub struct Validation {
+    /// Functions, types and objects compared.
+    pub compared: usize,
+    pub findings: Vec<Finding>,
+}
+
+/// A token to compare: its text, and whether it may differ.
+type Word<'a> = (&'a str, bool);
+
+fn expected<'a>(closure: &'a Closure, node: &'a Node, renamed: Option<(&str, &'a str)>) -> Vec<Word<'a>> {
+    let tokens = match node.extent {
+        Extent::Whole => &node.tokens[..],
+        Extent::Signature => &node.tokens[..node.signature_tokens],
+    };
+    let words = tokens.iter().map(|token| {
+        let text = closure.texts[(token & !WILDCARD) as usize].as_str();
+        (text, token & WILDCARD != 0)
+    });
+    match (node.extent, renamed) {
+        (Extent::Signature, _) => without_specifiers(words.collect()),
+        (_, None) => words.collect(),
+        (_, Some((old, new))) => {
+            let mut renamed = false;
+            let rename = |(text, wildcard)| {
+                let is_name = text == old && !renamed;
+                renamed |= is_name;
+                (if is_name { new } else { text }, wildcard)
+            };
+            words.map(rename).collect()
+        }
+    }
+}
+
+fn found<'a>(module: &'a Expanded, outline: &Outline, statement: StatementId, extent: Extent) -> Vec<Word<'a>> {
+    let statement = &outline.statements[statement.0 as usize];
+    let word = |token: &Token| {
+        let text = std::str::from_utf8(module.interner().text(token.symbol)).unwrap_or("\u{fffd}");
+        (text, token.builtin)
+    };
+    let words: Vec<Word> = module.tokens[statement.tokens()].iter().map(word).collect();
+    match extent {
+        Extent::Whole => words,
+        Extent::Signature => {
+            let mut depth = 0;
+            let end = words.iter().position(|(text, _)| {
+                match *text {
+                    "(" | "[" => depth += 1,
+                    ")" | "]" => depth -= 1,
+                    _ => {}
+                }
+                depth == 0 && matches!(*text, "{" | "=")
+            });
+            without_specifiers(words[..end.unwrap_or(words.len())].to_vec())
+        }
+    }
+}
+
+/// A declaration without what a declaration of something of another unit may lack: storage class, `inline`, attributes.
+fn without_specifiers(words: Vec<Word>) -> Vec<Word> {
+    let mut kept = Vec::with_capacity(words.len());
+    let mut at = 0;
+    while at < words.len() {
+        let text = words[at].0;
+        if is_attribute_word(text.as_bytes()) && words.get(at + 1).is_some_and(|next| next.0 == "(") {
+            let mut depth = 0;
+            at += 1;
+            while at < words.len() {
+                match words[at].0 {
+                    "(" => depth += 1,
+                    ")" => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+            continue;
+        }
+        if !matches!(text, "static" | "extern" | "inline" | "__inline" | "__inline__" | ";") {
+            kept.push(words[at]);
+        }
+        at += 1;
+    }
+    kept
+}
+
+/// The first difference in words; a target may have an added `static`.
+fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String> {
+    let added_static = target && found.first().is_some_and(|w| w.0 == "static") && expected.first() != found.first();
+    let found = if added_static { &found[1..] } else { found };
+    let differs = |(a, b): (&Word, &Word)| a.0 != b.0 && !(a.1 && b.1);
+    let at = expected.iter().zip(found).position(differs);
+    let at = match at {
+        Some(at) => at,
+        None if expected.len() == found.len() => return None,
+        None => expected.len().min(found.len()),
+    };
+    let around = |words: &[Word]| {
+        let words = &words[at.saturating_sub(3)..(at + 4).min(words.len())];
+        words.iter().map(|word| word.0).collect::<Vec<_>>().join(" ")
+    };
+    Some(format!("the kernel has `{}`, the module `{}`", around(expected), around(found)))
+}

@@ -1,0 +1,197 @@
+//! Which `#include` lines the module keeps.
+//!
+//! Kept are, in their order, the original file's own includes (and those of the private headers it includes) that directly
+//! declare something used. What is needed and then still missing (GCC says, by `-M`) is included by the public header that
+//! declares it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::closure::Closure;
+use crate::finding::Result;
+use crate::kernel::command::CompileCommand;
+use crate::process::Program;
+use crate::unit::clang::Extent;
+use crate::unit::place::{self, Class};
+
+/// One `#include` of the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Include {
+    /// As written between `<` and `>`.
+    pub name: String,
+    /// Its place in the original unit.
+    pub order: u32,
+    /// What it directly declares that the module uses, or `None` where it is there for what another one needs.
+    pub reason: String,
+}
+
+/// Folders that the kernel's build searches for `<...>`, in its order (Makefile, LINUXINCLUDE).
+const FOLDERS: &[&str] = &[
+    "arch/x86/include/generated/uapi/",
+    "arch/x86/include/generated/",
+    "arch/x86/include/uapi/",
+    "arch/x86/include/",
+    "include/generated/uapi/",
+    "include/uapi/",
+    "include/",
+];
+
+/// The name by which a public header is included.
+pub fn spelled(path: &str) -> String {
+    let name = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder));
+    name.unwrap_or(path).to_string()
+}
+
+/// Headers that every unit gets by the command line's `-include`.
+const ALWAYS: &[&str] = &["linux/compiler-version.h", "linux/kconfig.h", "linux/compiler_types.h"];
+
+/// Chooses the includes. `module` is the command that the module is compiled with; `roots` as in
+/// [`crate::unit::place::classify`].
+pub fn choose(
+    closure: &Closure,
+    module: &CompileCommand,
+    build: &Path,
+    roots: &[String],
+    scratch: &Path,
+) -> Result<Vec<Include>> {
+    let (direct, needed) = headers(closure);
+    let first = first_inclusions(closure);
+    let mut chosen: Vec<Include> = Vec::new();
+    for include in &closure.includes {
+        let file = &closure.files[include.file as usize];
+        let by_source = matches!(closure.files[include.parent as usize].class, Class::Source | Class::Private);
+        let name = spelled(&file.path);
+        if !by_source || file.class != Class::Public || ALWAYS.contains(&name.as_str()) {
+            continue;
+        }
+        if let Some(reason) = direct.get(&include.file)
+            && chosen.iter().all(|known| known.name != name)
+        {
+            chosen.push(Include { name, order: include.position.order, reason: reason.clone() });
+        }
+    }
+    // A header brings others, so that each addition is followed by a new look; every round adds one.
+    let mut rest: Vec<u32> = needed.iter().copied().collect();
+    rest.sort_by_key(|file| first.get(file));
+    loop {
+        let reached = reached(&chosen, module, build, roots, scratch)?;
+        let missing = rest.iter().find(|file| {
+            let name = spelled(&closure.files[**file as usize].path);
+            !reached.contains(&closure.files[**file as usize].path) && chosen.iter().all(|c| c.name != name)
+        });
+        let Some(missing) = missing else { break };
+        let file = includable(closure, *missing);
+        let name = spelled(&closure.files[file as usize].path);
+        let known = chosen.iter().any(|c| c.name == name);
+        let file = if known { *missing } else { file };
+        let path = &closure.files[*missing as usize].path;
+        let reason = direct.get(missing).cloned().unwrap_or_else(|| format!("needed by what {path} declares"));
+        let order = first.get(&file).copied().unwrap_or(u32::MAX);
+        chosen.push(Include { name: spelled(&closure.files[file as usize].path), order, reason });
+        chosen.sort_by_key(|include| include.order);
+    }
+    Ok(chosen)
+}
+
+/// Public headers that directly declare something that copied text uses (with the first such name), and all that are
+/// needed.
+fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
+    let public = |file: u32| closure.files[file as usize].class == Class::Public;
+    let mut direct: BTreeMap<u32, String> = BTreeMap::new();
+    let mut needed = BTreeSet::new();
+    for node in closure.graph.node_indices() {
+        let file = closure.graph[node].position.file;
+        if public(file) {
+            needed.insert(file);
+            continue;
+        }
+        let mut edges: Vec<_> = closure.graph.edges(node).collect();
+        edges.sort_by_key(petgraph::visit::EdgeRef::id);
+        for edge in edges {
+            let target = &closure.graph[petgraph::visit::EdgeRef::target(&edge)];
+            if public(target.position.file) {
+                direct.entry(target.position.file).or_insert_with(|| edge.weight().name.clone());
+            }
+        }
+    }
+    let groups = closure.groups.iter().flat_map(|group| &group.direct_macros);
+    for id in groups {
+        let definition = &closure.macros[id];
+        if public(definition.position.file) {
+            direct.entry(definition.position.file).or_insert_with(|| definition.name.clone());
+        }
+    }
+    let signatures = closure.graph.node_weights().any(|node| node.extent == Extent::Signature);
+    let macros = closure.groups.iter().flat_map(|group| &group.macros);
+    needed.extend(macros.map(|id| closure.macros[id].position.file).filter(|file| public(*file)));
+    debug_assert!(signatures || !needed.is_empty() || closure.groups.is_empty());
+    (direct, needed)
+}
+
+/// By file: the offset at which it was first included.
+fn first_inclusions(closure: &Closure) -> BTreeMap<u32, u32> {
+    let mut first = BTreeMap::new();
+    for include in &closure.includes {
+        first.entry(include.file).or_insert(include.position.order);
+    }
+    first
+}
+
+/// The header by which a file is to be included: itself, or the nearest one on the way to it that is meant for users.
+/// `asm-generic/` is included by `asm/`, and that often by `linux/` of the same name.
+fn includable(closure: &Closure, file: u32) -> u32 {
+    let name = |file: u32| spelled(&closure.files[file as usize].path);
+    let parent = |file: u32| closure.includes.iter().find(|include| include.file == file).map(|i| i.parent);
+    let public = |file: &u32| closure.files[*file as usize].class == Class::Public;
+    let base = |file: u32| name(file).rsplit('/').next().unwrap_or_default().to_string();
+    let mut at = file;
+    while let Some(up) = parent(at).filter(public) {
+        let generic = name(at).starts_with("asm-generic/");
+        let wrapped = base(up) == base(at) && !name(at).starts_with("linux/");
+        if !(generic || wrapped) {
+            break;
+        }
+        at = up;
+    }
+    at
+}
+
+/// Every file that these includes bring, by its path relative to the source or the build folder.
+fn reached(
+    includes: &[Include],
+    module: &CompileCommand,
+    build: &Path,
+    roots: &[String],
+    scratch: &Path,
+) -> Result<BTreeSet<String>> {
+    let stub = scratch.join("includes.c");
+    let text: String = includes.iter().map(|include| format!("#include <{}>\n", include.name)).collect();
+    std::fs::write(&stub, text).map_err(crate::finding::io("write", &stub))?;
+    let output = Program::new(&module.compiler)
+        .args(&module.args)
+        .args(["-w", "-M"])
+        .arg(&stub)
+        .folder(build)
+        .run("list the headers that the module's includes bring")?;
+    let text = String::from_utf8_lossy(&output).replace("\\\n", " ");
+    let files = text.split_whitespace().skip(1);
+    Ok(files.map(|file| place::classify(file, roots).path).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_spelled_as_users_do() {
+        for (path, name) in [
+            ("include/linux/fs.h", "linux/fs.h"),
+            ("include/uapi/linux/sockios.h", "linux/sockios.h"),
+            ("arch/x86/include/generated/uapi/asm/ioctls.h", "asm/ioctls.h"),
+            ("arch/x86/include/asm/page.h", "asm/page.h"),
+            ("include/generated/autoconf.h", "generated/autoconf.h"),
+        ] {
+            assert_eq!(spelled(path), name);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The module's C text: source ranges, verbatim, with the few edits that linkage asks for.
+//!
+//! Text is cut from the patched source files by file and line, never from GCC's output. Each piece is an [`Item`] with
+//! where it comes from and why it is there; [`crate::render`] puts them in order.
+
+mod declaration;
+mod sources;
+pub mod wrappers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use crate::closure::{Closure, CopiedGroup, Node};
+use crate::finding::{Finding, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
+use crate::unit::clang::{Extent, StaticLocal};
+use crate::unit::groups::GroupId;
+use crate::unit::names::Role;
+use crate::unit::place::Class;
+
+pub use sources::Sources;
+
+/// Where an item stands in the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Section {
+    /// Macros, types and everything else that has no code.
+    Types,
+    /// Declarations of what the running kernel provides.
+    Externals,
+    /// Data and functions, the targets included.
+    Code,
+}
+
+/// One piece of the module.
+#[derive(Debug, Clone, Serialize)]
+pub struct Item {
+    pub section: Section,
+    /// Place in the original unit; items of a section are in this order.
+    #[serde(skip)]
+    pub order: u32,
+    /// The name that a reader looks for.
+    pub name: String,
+    /// `macro`, `type`, `function`, `target`, `data`, `declaration`.
+    pub kind: &'static str,
+    pub file: String,
+    pub line: u32,
+    pub reason: String,
+    #[serde(skip)]
+    pub text: String,
+    /// Changes to the source's text, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<String>,
+}
+
+/// The names under which the module knows things.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    /// Prefix of the targets.
+    pub prefix: String,
+    pub targets: BTreeSet<String>,
+}
+
+impl Naming {
+    pub fn new_name(&self, target: &str) -> String {
+        format!("{}{target}", self.prefix)
+    }
+}
+
+/// Static locals whose state is thrown away anyway: fresh ones do no harm (include/linux/once_lite.h, printk.h,
+/// ratelimit.h, dynamic_debug.h; `__func__` by the compiler).
+const THROW_AWAY: &[&str] = &[
+    "__already_done",
+    "__print_once",
+    "__warned",
+    "__func__",
+    "__FUNCTION__",
+    "_rs",
+    "descriptor",
+    "__key",
+    "___tp_str",
+];
+
+/// Computes the module's items, in the order of the unit within each section.
+pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    let nodes = by_group(closure);
+    for group in &closure.groups {
+        let nodes = &nodes[&group.id];
+        items.push(copied(closure, sources, naming, group, nodes)?);
+    }
+    let copied: BTreeSet<GroupId> = closure.groups.iter().map(|group| group.id).collect();
+    let mut macros: BTreeSet<u32> = closure.groups.iter().flat_map(|group| &group.macros).copied().collect();
+    for index in closure.graph.node_indices() {
+        let node = &closure.graph[index];
+        let public = closure.files[node.position.file as usize].class == Class::Public;
+        if node.extent == Extent::Signature && !public && !copied.contains(&node.group) {
+            items.push(declaration::declared(closure, sources, index)?);
+        }
+    }
+    conditional_macros(closure, &items, &mut macros);
+    items.extend(macro_items(closure, sources, &macros)?);
+    items.extend(forward_declarations(closure));
+    items.sort_by_key(|item| (item.section, item.order));
+    Ok(items)
+}
+
+/// Static variables of copied functions that would be fresh copies in the module although their value matters.
+pub fn static_locals(closure: &Closure) -> Vec<Finding> {
+    let of = |node: &Node| -> Vec<StaticLocal> {
+        if closure.files[node.position.file as usize].class == Class::Public {
+            Vec::new()
+        } else {
+            node.static_locals.clone()
+        }
+    };
+    let kept = |local: &StaticLocal| !local.constant && !THROW_AWAY.contains(&local.name.as_str());
+    let locals = closure.graph.node_weights().flat_map(of).filter(kept);
+    let message = |local: StaticLocal| {
+        format!(
+            "{} has the static variable {}, whose value the running kernel's function keeps; a copy would start anew",
+            local.function, local.name
+        )
+    };
+    locals.map(|local| Finding::new(STATIC_LOCAL, message(local))).collect()
+}
+
+fn by_group(closure: &Closure) -> BTreeMap<GroupId, Vec<NodeIndex>> {
+    let mut groups: BTreeMap<GroupId, Vec<NodeIndex>> = BTreeMap::new();
+    for index in closure.graph.node_indices() {
+        groups.entry(closure.graph[index].group).or_default().push(index);
+    }
+    for nodes in groups.values_mut() {
+        nodes.sort_by_key(|index| closure.graph[*index].statement);
+    }
+    groups
+}
+
+/// Why a node is there, in words.
+pub fn reason(closure: &Closure, node: NodeIndex) -> String {
+    let Some(edge) = closure.graph[node].first else { return "target".into() };
+    let Some((from, _)) = closure.graph.edge_endpoints(edge) else { return String::new() };
+    let name = closure.graph[from].names.first().map_or("a declaration", |(name, _)| name.as_str());
+    format!("{name} uses {}", closure.graph[edge].name)
+}
+
+/// A copied group: its text with the targets renamed.
+fn copied(
+    closure: &Closure,
+    sources: &mut Sources,
+    naming: &Naming,
+    group: &CopiedGroup,
+    nodes: &[NodeIndex],
+) -> Result<Item> {
+    let mut text = sources.text(closure, group.start, group.end)?;
+    let mut edits = Vec::new();
+    let mut kind = "type";
+    let mut section = Section::Types;
+    let mut name = String::new();
+    let mut redefinitions = None;
+    let mut replacements: Vec<(usize, usize, String)> = Vec::new();
+    let first = &closure.graph[nodes[0]];
+    for index in nodes {
+        let node = &closure.graph[*index];
+        let Some((declared, role)) = node.names.first() else { continue };
+        if matches!(role, Role::Function | Role::Variable) {
+            section = Section::Code;
+        }
+        let target = *role == Role::Function && naming.targets.contains(declared);
+        let found = match role {
+            _ if target => "target",
+            Role::Function => "function",
+            Role::Variable => "data",
+            Role::Prototype => "declaration",
+            _ => "type",
+        };
+        if name.is_empty() || (target && kind != "target") || (kind != "target" && found == "function") {
+            name = declared.clone();
+            kind = found;
+        }
+        if !target {
+            continue;
+        }
+        let new_name = naming.new_name(declared);
+        match (node.name_position, wrappers::of(&node.origin)) {
+            (Some(position), _) => {
+                let at = sources.offset(closure, position)? - text.start;
+                replacements.push((at, declared.len(), new_name.clone()));
+                edits.push(format!("{declared} is named {new_name}"));
+                if !is_static(closure, node) {
+                    let at = sources.offset(closure, node.position)? - text.start;
+                    replacements.push((at, 0, "static ".into()));
+                    edits.push(format!("{new_name} is static"));
+                }
+            }
+            (None, Some(wrapper)) => {
+                redefinitions = Some(wrapper.redefinitions.replace("PREFIX", &naming.prefix));
+                edits.push(format!("{declared} is named {new_name} by a redefined {}", wrapper.macro_name));
+            }
+            (None, None) => {
+                let macros = node.origin.join(" in ");
+                return refuse(
+                    TARGET_NOT_SPELLED,
+                    format!(
+                        "{declared} is to be replaced, but its name is made by the macro {macros}; copy it by hand"
+                    ),
+                );
+            }
+        }
+    }
+    replacements.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    for (at, length, new) in replacements {
+        text.text.replace_range(at..at + length, &new);
+    }
+    let comment = sources.comment_above(closure, group.start)?;
+    let body = [redefinitions.unwrap_or_default(), comment, text.text].concat();
+    Ok(Item {
+        section,
+        order: group.start.order,
+        name,
+        kind,
+        file: closure.files[first.position.file as usize].path.clone(),
+        line: group.start.line,
+        reason: reason(closure, nodes[0]),
+        text: body,
+        edits,
+    })
+}
+
+fn is_static(closure: &Closure, node: &Node) -> bool {
+    node.tokens[..node.signature_tokens].iter().any(|token| {
+        let text = closure.texts.get(*token as usize);
+        text.is_some_and(|text| text == "static")
+    })
+}
+
+/// Names in a copied `#if` are macro references too, undefined ones included: the module must take the same branch.
+fn conditional_macros(closure: &Closure, items: &[Item], macros: &mut BTreeSet<u32>) {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for line in items.iter().flat_map(|item| item.text.lines()) {
+        let line = line.trim_start();
+        if let Some(directive) = line.strip_prefix('#').map(str::trim_start)
+            && (directive.starts_with("if") || directive.starts_with("elif"))
+        {
+            names.extend(directive.split(|c: char| !(c.is_alphanumeric() || c == '_')).skip(1));
+        }
+    }
+    for (id, definition) in &closure.macros {
+        let file = &closure.files[definition.position.file as usize];
+        if names.contains(definition.name.as_str()) && matches!(file.class, Class::Source | Class::Private) {
+            macros.insert(*id);
+        }
+    }
+}
+
+/// Definitions of macros that no header brings.
+fn macro_items(closure: &Closure, sources: &mut Sources, macros: &BTreeSet<u32>) -> Result<Vec<Item>> {
+    let inside = |order: u32| closure.groups.iter().any(|group| group.start.order <= order && order < group.end.order);
+    let mut items = Vec::new();
+    for id in macros {
+        let definition = &closure.macros[id];
+        let file = &closure.files[definition.position.file as usize];
+        if !matches!(file.class, Class::Source | Class::Private) {
+            continue;
+        }
+        let item = |position: crate::unit::place::Position, text: String| Item {
+            section: Section::Types,
+            order: position.order,
+            name: definition.name.clone(),
+            kind: "macro",
+            file: file.path.clone(),
+            line: position.line,
+            reason: "used by copied text".into(),
+            text,
+            edits: Vec::new(),
+        };
+        if !inside(definition.position.order) {
+            let text = sources.directive(closure, definition.position)?;
+            items.push(item(definition.position, text));
+        }
+        if let Some(undefined) = definition.undefined.filter(|position| !inside(position.order)) {
+            let source = matches!(closure.files[undefined.file as usize].class, Class::Source | Class::Private);
+            if source {
+                items.push(item(undefined, format!("#undef {}\n", definition.name)));
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// Structs that copied text only points to and that no header of the module names.
+fn forward_declarations(closure: &Closure) -> Vec<Item> {
+    let defined: BTreeSet<&str> = closure
+        .graph
+        .node_weights()
+        .filter(|node| node.extent == Extent::Whole)
+        .flat_map(|node| &node.names)
+        .filter(|(_, role)| role.is_tag())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let wanted = closure.mentions.iter().filter(|mention| !mention.public && !defined.contains(mention.name.as_str()));
+    wanted
+        .map(|mention| Item {
+            section: Section::Types,
+            order: 0,
+            name: mention.name.clone(),
+            kind: "type",
+            file: String::new(),
+            line: 0,
+            reason: "only pointed to".into(),
+            text: format!("{} {};\n", if mention.union { "union" } else { "struct" }, mention.name),
+            edits: Vec::new(),
+        })
+        .collect()
+}

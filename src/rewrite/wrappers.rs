@@ -1,0 +1,53 @@
+//! Macros of the kernel that define functions, and how a module uses them under the livepatch's names.
+//!
+//! Each row is an exception that can't fall out of the rules; it is one row here with its case in `testdata`.
+
+/// A family of defining macros.
+pub struct Wrapper {
+    /// The macro by whose body the target is spelled, at any depth.
+    pub macro_name: &'static str,
+    /// Macros whose statements the redefinitions leave out.
+    pub dropped: &'static [&'static str],
+    /// Redefinitions that stand before the copied text. `PREFIX` is the function prefix.
+    pub redefinitions: &'static str,
+}
+
+/// arch/x86/include/asm/syscall_wrapper.h: the entries get the prefix; what registers the call with tracing
+/// (include/linux/syscalls.h, SYSCALL_METADATA) and with error injection is left out.
+const ENTRIES: Wrapper = Wrapper {
+    macro_name: "__SYS_STUBx",
+    dropped: &["SYSCALL_METADATA", "ALLOW_ERROR_INJECTION"],
+    redefinitions: "\
+/* System call entries under the livepatch's names, without trace metadata and error injection */
+#undef SYSCALL_METADATA
+#define SYSCALL_METADATA(sname, nb, ...)
+#undef __SYS_STUBx
+#define __SYS_STUBx(abi, name, ...)					\\
+	static long PREFIX__##abi##_##name(const struct pt_regs *regs)	\\
+	{								\\
+		return __se_##name(__VA_ARGS__);			\\
+	}
+",
+};
+
+/// The same for calls without arguments, whose entries are aliases.
+const ENTRIES_WITHOUT_ARGUMENTS: Wrapper = Wrapper {
+    macro_name: "__SYS_STUB0",
+    dropped: &["SYSCALL_METADATA", "ALLOW_ERROR_INJECTION"],
+    redefinitions: "\
+/* System call entries under the livepatch's names, without trace metadata and error injection */
+#undef SYSCALL_METADATA
+#define SYSCALL_METADATA(sname, nb, ...)
+#undef __SYS_STUB0
+#define __SYS_STUB0(abi, name)						\\
+	static long PREFIX__##abi##_##name(const struct pt_regs *regs)	\\
+		__alias(__do_##name);
+",
+};
+
+pub const WRAPPERS: &[Wrapper] = &[ENTRIES, ENTRIES_WITHOUT_ARGUMENTS];
+
+/// The row by which a target with this macro chain is renamed.
+pub fn of(origin: &[String]) -> Option<&'static Wrapper> {
+    WRAPPERS.iter().find(|wrapper| origin.iter().any(|name| name == wrapper.macro_name))
+}
