@@ -132,6 +132,7 @@ registry! {
     VM_TIMEOUT Refuse "vm-timeout" "The virtual machine didn't finish within its time limit and was ended."
     VM_TRIGGER_INVALID Refuse "vm-trigger-invalid" "A trigger can't run in the virtual machine: it has to be a static x86-64 program (gcc -static) or a #!/bin/sh script."
     VM_NOT_RESTORED Judge "vm-not-restored" "A trigger behaves differently after the livepatch was removed than before it was loaded."
+    VM_RELOAD_DIFFERS Refuse "vm-reload-differs" "A trigger behaves differently once the patched module was removed and loaded again under the livepatch."
     VM_BEHAVIOUR_UNCHANGED Judge "vm-behaviour-unchanged" "No trigger behaves differently while the livepatch is loaded: it may fix nothing, or the triggers don't reach the fix."
 }
 

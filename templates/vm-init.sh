@@ -3,7 +3,8 @@
 # the triggers run in between. It reports on the second serial port, which the kernel doesn't write to: lines that
 # begin with "@klp " are about the test, lines that begin with "| " are text of triggers or of the kernel's log.
 #
-# /klp/plan sets ORDER, NAME (of the livepatch in sysfs), LIMIT (seconds for a transition) and TRIGGER_LIMIT (seconds).
+# /klp/plan sets ORDER, NAME (of the livepatch in sysfs), RELOAD (yes or no), and LIMIT (of a transition) and
+# TRIGGER_LIMIT in seconds.
 # /klp/modules holds what the livepatch patches, named so that they sort in load order.
 
 export PATH=/bin
@@ -62,6 +63,14 @@ load_modules() {
 	done
 }
 
+unload_modules() {
+	for module in $(ls -r /klp/modules); do
+		# Behind the number that keeps the load order.
+		module=${module#*-}
+		output=$(rmmod "${module%.ko}" 2>&1) || failed rmmod "$output"
+	done
+}
+
 sysfs=/sys/kernel/livepatch/$NAME
 
 load_livepatch() {
@@ -110,6 +119,11 @@ else
 fi
 settle enable 0
 triggers loaded
+if [ "$ORDER" = livepatch-first ] && [ "$RELOAD" = yes ]; then
+	unload_modules
+	load_modules
+	triggers reloaded
+fi
 remove_livepatch
 triggers after
 finish

@@ -119,6 +119,7 @@ fn klp_relocations_are_those_that_the_kernel_reads() {
 
     let again = link(&ko, &symbols).unwrap();
     assert!(again.already_linked);
+    assert_eq!((again.symbols, again.sections), (report.symbols, report.sections));
     assert_eq!(fs::read(&ko).unwrap(), after);
     assert_eq!(link_bytes(&before, &entries(), "m.ko").unwrap().0.unwrap(), after);
     // An edited klp.symbols isn't taken for what the module was linked with.
@@ -203,6 +204,13 @@ fn hostile_files_are_refused() {
             bent[at] = (seed >> 20) as u8;
         }
         let _ = link_bytes(&bent, &entries, "m.ko");
+    }
+    let linked = link_bytes(&data, &entries, "m.ko").unwrap().0.unwrap();
+    for at in 0..linked.len() {
+        let mut bent = linked.clone();
+        bent[at] ^= 0x11;
+        let _ = link_bytes(&bent, &entries, "m.ko");
+        let _ = link_bytes(&linked[..at], &entries, "m.ko");
     }
     let mut signed = data.clone();
     signed.extend_from_slice(b"~Module signature appended~\n");

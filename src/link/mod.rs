@@ -53,7 +53,7 @@ pub struct LinkReport {
 }
 
 /// One symbol that the running kernel resolves.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct LinkedSymbol {
     pub c_name: String,
     pub klp_name: String,
@@ -88,7 +88,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn link_bytes(data: &[u8], entries: &[Entry], name: &str) -> Result<(Option<Vec<u8>>, LinkReport)> {
     let invalid = |message: String| Error::from(Finding::new(MODULE_INVALID, format!("{name}: {message}")));
     let module = inspect(data).map_err(invalid)?;
-    if !module.klp_symbols.is_empty() || module.has_klp_sections {
+    if !module.klp_symbols.is_empty() || !module.klp_sections.is_empty() {
         return already_linked(&module, entries, name).map(|report| (None, report));
     }
     let mut findings = unresolved(&module, entries, name);
@@ -116,8 +116,9 @@ pub fn link_bytes(data: &[u8], entries: &[Entry], name: &str) -> Result<(Option<
 
 /// What has to be known of the module before it is taken apart.
 struct Module<'data> {
-    klp_symbols: Vec<String>,
-    has_klp_sections: bool,
+    /// Relocations by klp symbol; not empty for a linked module.
+    klp_symbols: BTreeMap<String, usize>,
+    klp_sections: Vec<String>,
     /// Undefined and not weak, in the order of their names.
     undefined: BTreeSet<String>,
     /// CRC by name; `None` for a kernel without MODVERSIONS.
@@ -144,7 +145,8 @@ fn inspect(data: &[u8]) -> std::result::Result<Module<'_>, String> {
     if kind != (elf::ET_REL, elf::EM_X86_64) || header.e_phnum(LittleEndian) != 0 {
         return Err("not a relocatable x86-64 file, which a kernel module is".into());
     }
-    let mut has_klp_sections = false;
+    let mut klp_sections = Vec::new();
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     let mut strings = Vec::new();
     let mut versions = None;
     let mut livepatch = false;
@@ -155,8 +157,14 @@ fn inspect(data: &[u8]) -> std::result::Result<Module<'_>, String> {
         if !(align == 0 || align.is_power_of_two()) || align > 0x20_0000 {
             return Err(format!("section {} has an alignment of {align} bytes", section.index().0));
         }
-        let flags = section.elf_section_header().sh_flags(LittleEndian);
-        has_klp_sections |= flags.0 & SHF_RELA_LIVEPATCH.0 != 0;
+        let header = section.elf_section_header();
+        if header.sh_flags(LittleEndian).contains(SHF_RELA_LIVEPATCH) {
+            klp_sections.push(String::from_utf8_lossy(section.name_bytes().unwrap_or_default()).into_owned());
+            let relocations = header.rela(LittleEndian, data).map_err(|e| e.to_string())?;
+            for relocation in relocations.map_or(&[][..], |(list, _)| list) {
+                *counts.entry(relocation.r_sym(LittleEndian, false) as usize).or_default() += 1;
+            }
+        }
         match section.name().map_err(|e| format!("section {}: {e}", section.index().0))? {
             ".modinfo" => livepatch |= bytes.split(|b| *b == 0).any(|s| s.starts_with(b"livepatch=")),
             "__versions" => versions = Some(read_versions(bytes)),
@@ -167,18 +175,18 @@ fn inspect(data: &[u8]) -> std::result::Result<Module<'_>, String> {
     if !livepatch {
         return Err("not a livepatch: it has no MODULE_INFO(livepatch, \"Y\")".into());
     }
-    let mut klp_symbols = Vec::new();
+    let mut klp_symbols = BTreeMap::new();
     let mut undefined = BTreeSet::new();
     for symbol in file.symbols() {
         let name = symbol.name().map_err(|e| format!("symbol {}: {e}", symbol.index().0))?.to_string();
         let index = symbol.elf_symbol().st_shndx.get(LittleEndian);
         if index == SHN_LIVEPATCH {
-            klp_symbols.push(name);
+            *klp_symbols.entry(name).or_default() += counts.get(&symbol.index().0).copied().unwrap_or(0);
         } else if symbol.is_undefined() && !symbol.is_weak() && !name.is_empty() {
             undefined.insert(name);
         }
     }
-    Ok(Module { klp_symbols, has_klp_sections, undefined, versions, strings })
+    Ok(Module { klp_symbols, klp_sections, undefined, versions, strings })
 }
 
 fn read_versions(bytes: &[u8]) -> BTreeMap<String, u64> {
@@ -193,7 +201,7 @@ fn read_versions(bytes: &[u8]) -> BTreeMap<String, u64> {
 fn already_linked(module: &Module, entries: &[Entry], name: &str) -> Result<LinkReport> {
     let known: BTreeMap<String, &Entry> = entries.iter().map(|e| (e.klp_name(), e)).collect();
     let mut findings = Vec::new();
-    for klp_name in &module.klp_symbols {
+    for klp_name in module.klp_symbols.keys() {
         if !known.contains_key(klp_name) {
             let message = format!("{name} was linked with {klp_name}, which klp.symbols doesn't list; build it again");
             findings.push(Finding::new(MODULE_LINK_STALE, message));
@@ -202,11 +210,20 @@ fn already_linked(module: &Module, entries: &[Entry], name: &str) -> Result<Link
     if !findings.is_empty() {
         return Err(Error::Refused(findings));
     }
+    let linked = |entry: &Entry| {
+        let (klp_name, relocations) = module.klp_symbols.get_key_value(&entry.klp_name())?;
+        let (c_name, klp_name) = (entry.c_name.clone(), klp_name.clone());
+        Some(LinkedSymbol { c_name, klp_name, relocations: *relocations })
+    };
+    // Two C names may share a klp symbol; only the built module could tell their relocations apart.
+    let mut symbols: Vec<LinkedSymbol> = known.values().filter_map(|entry| linked(entry)).collect();
+    symbols.sort_by(|a, b| a.c_name.cmp(&b.c_name));
     let message = format!("{name} has its klp relocations already");
     Ok(LinkReport {
         already_linked: true,
+        symbols,
+        sections: module.klp_sections.clone(),
         findings: vec![Finding::new(MODULE_ALREADY_LINKED, message)],
-        ..LinkReport::default()
     })
 }
 

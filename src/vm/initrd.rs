@@ -48,9 +48,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn settings(plan: &Plan, order: Order) -> String {
     format!(
-        "ORDER={}\nNAME={}\nLIMIT={}\nTRIGGER_LIMIT={}\n",
+        "ORDER={}\nNAME={}\nRELOAD={}\nLIMIT={}\nTRIGGER_LIMIT={}\n",
         order.id(),
         plan.sysfs_name(),
+        if plan.reload { "yes" } else { "no" },
         plan.transition_limit.as_secs(),
         plan.trigger_limit.as_secs()
     )
@@ -174,7 +175,7 @@ mod tests {
             std::io::Read::read_to_end(&mut reader, &mut text).unwrap();
             match name.as_str() {
                 "klp/triggers/0000/run" => assert_eq!(text, b"exec /klp/triggers/0000/program 'a b' '$(x)'\n"),
-                "klp/plan" => assert!(text.starts_with(b"ORDER=target-first\nNAME=livepatch_x\nLIMIT=60\n")),
+                "klp/plan" => assert!(text.starts_with(b"ORDER=target-first\nNAME=livepatch_x\nRELOAD=no\nLIMIT=60\n")),
                 _ => {}
             }
             names.push(name);

@@ -45,6 +45,8 @@ pub struct Plan {
     /// ([`modules::load_order`]); none for vmlinux.
     pub target_modules: Vec<PathBuf>,
     pub triggers: Vec<Trigger>,
+    /// After the livepatch was loaded first: also remove the patched module and load it again.
+    pub reload: bool,
     /// A static busybox; by default the one of the package busybox-static.
     pub busybox: Option<PathBuf>,
     /// For one boot with everything in it.
@@ -63,6 +65,7 @@ impl Plan {
             livepatch_name: livepatch_name.into(),
             target_modules: Vec::new(),
             triggers: Vec::new(),
+            reload: false,
             busybox: None,
             time_limit: Duration::from_secs(300),
             transition_limit: Duration::from_secs(60),

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{Boot, Order};
 use crate::finding::{
-    Finding, Id, VM_BEHAVIOUR_UNCHANGED, VM_KERNEL_WARNING, VM_LOAD_FAILED, VM_NOT_RESTORED, VM_TRANSITION_STUCK,
+    Finding, Id, VM_BEHAVIOUR_UNCHANGED, VM_KERNEL_WARNING, VM_LOAD_FAILED, VM_NOT_RESTORED, VM_RELOAD_DIFFERS,
+    VM_TRANSITION_STUCK,
 };
 
 /// The kernel's words for having gone wrong. BUG, WARNING and Call Trace are those of lib/bug.c, kernel/panic.c and
@@ -58,6 +59,8 @@ const QUOTED_LINES: usize = 15;
 pub enum PhaseName {
     Before,
     Loaded,
+    /// The patched module was removed and loaded again under the livepatch; see [`super::Plan::reload`].
+    Reloaded,
     After,
 }
 
@@ -66,6 +69,7 @@ impl PhaseName {
         match self {
             PhaseName::Before => "before",
             PhaseName::Loaded => "loaded",
+            PhaseName::Reloaded => "reloaded",
             PhaseName::After => "after",
         }
     }
@@ -183,6 +187,11 @@ impl Transcript {
                 findings.push(Finding::new(VM_NOT_RESTORED, message));
                 shown = false;
             }
+            if phase(PhaseName::Reloaded).is_some_and(|reloaded| reloaded != loaded) {
+                let message = format!("{}: a trigger behaves differently after a reload of the module", order.id());
+                findings.push(Finding::new(VM_RELOAD_DIFFERS, message));
+                shown = false;
+            }
             if before == loaded {
                 let message = format!("{}: every trigger behaves as before while the livepatch is loaded", order.id());
                 findings.push(Finding::new(VM_BEHAVIOUR_UNCHANGED, message));
@@ -284,7 +293,7 @@ fn read_step(step: &str, names: &[String], report: &mut Report) -> Place {
     let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
     match word {
         "phase" => {
-            let known = [PhaseName::Before, PhaseName::Loaded, PhaseName::After];
+            let known = [PhaseName::Before, PhaseName::Loaded, PhaseName::Reloaded, PhaseName::After];
             report.phases.extend(known.into_iter().find(|p| p.id() == rest).map(|p| (p, Vec::new())));
         }
         "trigger" => {
