@@ -1,0 +1,9 @@
+#include "p.h"
+
+static int demo_get(struct demo *d)
+{
+	int ret = 0;
+
+	ret = d->value;
+	return ret;
+}
