@@ -159,8 +159,9 @@ fn old_code(input: &Input<'_>, reasons: &mut Reasons, findings: &mut Vec<Finding
     }
     let facts = input.before.facts;
     for name in input.patched {
-        let is_known = facts.named(name).is_some() || input.before.clones.contains(name);
-        if !is_known {
+        let holders = input.before.clones.holders([name.as_str()]);
+        let mut places = std::iter::once(name).chain(holders.iter().map(|step| &step.to));
+        if !places.any(|name| facts.named(name).is_some()) {
             findings.push(Finding::new(NOT_EMITTED, format!("{name} has no code in this object: nothing uses it")));
         }
     }
@@ -216,7 +217,7 @@ fn note_unchanged(input: &Input<'_>, difference: &Difference, holders: &BTreeSet
         let is_gone = input.after.facts.named(name).is_none();
         if !difference.changed.contains(name) && !difference.gone.contains(name) && !is_gone {
             findings
-                .push(Finding::new(NO_CODE_CHANGE, format!("the object code of {name} is the same after the patch")));
+                .push(Finding::new(NO_CODE_CHANGE, format!("the object code of {name} itself is the same after the patch")));
         }
     }
 }

@@ -42,6 +42,11 @@ pub fn compare(before: &Facts, after: &Facts, patched: &BTreeSet<String>) -> Dif
         difference.added.extend(functions.iter().skip(known).map(|(name, _)| name.clone()));
     }
     pairs.sort_by_key(|(base, name, ..)| (patched.contains(base.split('.').next().unwrap_or_default()), *name));
+    for (_, _, id, other) in &pairs {
+        let (old, new) = (before.function(*id).name.clone(), after.function(*other).name.clone());
+        pairing.forward.insert(old.clone(), new.clone());
+        pairing.back.insert(new, old);
+    }
     for (_, name, id, other) in pairs {
         if !pairing.same(&body(before, id), &body(after, other)) {
             difference.changed.insert(name.clone());
@@ -107,11 +112,11 @@ enum Item {
     Branch(u32),
     /// Where a field leads.
     To(String),
-    /// A field that leads into writable data: full name and offset.
+    /// A field that leads into writable data, or into a clone: full name and offset.
     Static(String, i64),
 }
 
-/// Static locals of both versions, paired as they turn up.
+/// Static locals of both versions, paired as they turn up, and clones, paired at the start.
 #[derive(Default)]
 struct Pairing {
     forward: BTreeMap<String, String>,
@@ -223,7 +228,13 @@ impl Body<'_> {
         }
         if let Some(id) = self.facts.function_at(index, offset) {
             let function = self.facts.function(id);
-            return Item::To(format!("{}{:+}", base_name(&function.name), offset - function.offset as i64));
+            let within = offset - function.offset as i64;
+            // Clones of one function differ by number only, and are paired like static locals.
+            return if base_name(&function.name) == function.name {
+                Item::To(format!("{}{within:+}", function.name))
+            } else {
+                Item::Static(function.name.clone(), within)
+            };
         }
         match section.role {
             Role::Strings => Item::To(format!("string {:?}", string_at(section, offset))),

@@ -405,7 +405,8 @@ fn read_symbols(file: &ElfFile64<'_>, sections: &mut [Section]) -> std::result::
                 }
             },
             SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Tls if !is_text && !name.is_empty() => {
-                if sections[section].role == Role::Ignored {
+                // `.LC0` and the like are labels of the compiler's, not objects.
+                if sections[section].role == Role::Ignored || name.starts_with(".L") {
                     continue;
                 }
                 let initialised = !sections[section].data.is_empty();
