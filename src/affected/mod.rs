@@ -216,8 +216,10 @@ fn note_unchanged(input: &Input<'_>, difference: &Difference, holders: &BTreeSet
     for name in holders {
         let is_gone = input.after.facts.named(name).is_none();
         if !difference.changed.contains(name) && !difference.gone.contains(name) && !is_gone {
-            findings
-                .push(Finding::new(NO_CODE_CHANGE, format!("the object code of {name} itself is the same after the patch")));
+            findings.push(Finding::new(
+                NO_CODE_CHANGE,
+                format!("the object code of {name} itself is the same after the patch"),
+            ));
         }
     }
 }

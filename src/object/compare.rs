@@ -114,6 +114,8 @@ enum Item {
     To(String),
     /// A field that leads into writable data, or into a clone: full name and offset.
     Static(String, i64),
+    /// A field that leads to a place where objects without a size lie: all names that it may mean.
+    OneOf(Vec<String>),
 }
 
 /// Static locals of both versions, paired as they turn up, and clones, paired at the start.
@@ -129,6 +131,11 @@ impl Pairing {
     }
 
     fn same_item(&mut self, old: &Item, new: &Item) -> bool {
+        if let (Some(old), Some(new)) = (names_meant(old), names_meant(new))
+            && old.len().max(new.len()) > 1
+        {
+            return old.iter().any(|name| new.contains(name));
+        }
         let (Item::Static(old_name, old_offset), Item::Static(new_name, new_offset)) = (old, new) else {
             return old == new;
         };
@@ -144,6 +151,14 @@ impl Pairing {
                 true
             }
         }
+    }
+}
+
+fn names_meant(item: &Item) -> Option<Vec<String>> {
+    match item {
+        Item::Static(name, 0) => Some(vec![base_name(name)]),
+        Item::OneOf(names) => Some(names.iter().map(|name| base_name(name)).collect()),
+        _ => None,
     }
 }
 
@@ -250,6 +265,11 @@ impl Body<'_> {
                     Item::To(self.contents(index, offset, end - start, depth))
                 }
             },
+            _ if self.facts.empty_objects_at(index, offset).next().is_some() => {
+                let empty = self.facts.empty_objects_at(index, offset);
+                let real = self.facts.object_at(index, offset).filter(|object| object.size > 0);
+                Item::OneOf(empty.chain(real).map(|object| object.name.clone()).collect())
+            }
             _ => match self.facts.object_at(index, offset) {
                 Some(object) => Item::Static(object.name.clone(), offset - object.offset as i64),
                 None => Item::To(format!("{}{offset:+}", section.name)),
@@ -274,6 +294,7 @@ impl Body<'_> {
                 Place::Here(to, offset) => match self.here(*to, *offset, depth + 1) {
                     Item::To(text) => text,
                     Item::Static(name, offset) => format!("{}{offset:+}", base_name(&name)),
+                    Item::OneOf(names) => base_name(&names[0]),
                     Item::Bytes(_) | Item::Branch(_) => unreachable!("a place is no instruction"),
                 },
             };

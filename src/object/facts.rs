@@ -176,7 +176,7 @@ impl Facts {
         let mut facts = Facts {
             by_name: BTreeMap::new(),
             by_place: functions.iter().enumerate().map(|(i, f)| ((f.section, f.offset), FunctionId(i))).collect(),
-            object_by_place: objects.iter().enumerate().map(|(i, o)| ((o.section, o.offset), i)).collect(),
+            object_by_place: BTreeMap::new(),
             sections,
             functions,
             objects,
@@ -188,6 +188,14 @@ impl Facts {
             let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
             for name in names {
                 facts.by_name.insert(name.clone(), FunctionId(index));
+            }
+        }
+        for (index, object) in facts.objects.iter().enumerate() {
+            let place = (object.section, object.offset);
+            let known = facts.object_by_place.entry(place).or_insert(index);
+            // An empty object (a lock class without lockdep) shares its address with whatever follows.
+            if facts.objects[*known].size == 0 {
+                *known = index;
             }
         }
         facts.link_cold_parts();
@@ -226,6 +234,14 @@ impl Facts {
         let (_, index) = self.object_by_place.range((section, 0)..=(section, offset)).next_back()?;
         let object = &self.objects[*index];
         (offset == object.offset || offset < object.offset + object.size).then_some(object)
+    }
+
+    /// Objects without a size (`struct lock_class_key` on kernels without lockdep) at a place. Whether a reference means
+    /// them or the object that begins there can't be told.
+    pub fn empty_objects_at(&self, section: usize, offset: i64) -> impl Iterator<Item = &DataObject> {
+        let place = (section, offset.max(0) as u64);
+        let start = self.objects.partition_point(|o| (o.section, o.offset) < place);
+        self.objects[start..].iter().take_while(move |o| (o.section, o.offset) == place).filter(|o| o.size == 0)
     }
 
     /// A function and its `.cold` parts.
