@@ -14,7 +14,7 @@ use ::object::{SectionFlags, SymbolKind};
 use crate::finding::{OBJECT_INVALID, Result, io, refuse};
 
 use super::references;
-pub use super::references::{Call, Holder, Reference};
+pub use super::references::{Call, DataReference, Holder, Reference};
 
 /// Symbol binding (ELF `st_info`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +148,8 @@ pub struct Facts {
     pub calls: Vec<Call>,
     /// Every other use of a function's address, in section order.
     pub references: Vec<Reference>,
+    /// Every use of a data object of this object file by code or initialisers, in the same order.
+    pub data_references: Vec<DataReference>,
     by_name: BTreeMap<String, FunctionId>,
     by_place: BTreeMap<(usize, u64), FunctionId>,
     object_by_place: BTreeMap<(usize, u64), usize>,
@@ -183,6 +185,7 @@ impl Facts {
             exports: BTreeSet::new(),
             calls: Vec::new(),
             references: Vec::new(),
+            data_references: Vec::new(),
         };
         for (index, function) in facts.functions.iter().enumerate() {
             let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
@@ -203,6 +206,7 @@ impl Facts {
         let found = references::scan(&facts)?;
         facts.calls = found.calls;
         facts.references = found.references;
+        facts.data_references = found.data_references;
         facts.exports = found.exports;
         Ok(facts)
     }
@@ -230,10 +234,15 @@ impl Facts {
 
     /// The data object that covers a place of this object.
     pub fn object_at(&self, section: usize, offset: i64) -> Option<&DataObject> {
+        self.object_index_at(section, offset).map(|index| &self.objects[index])
+    }
+
+    /// Index into [`Facts::objects`] of the data object that covers a place.
+    pub fn object_index_at(&self, section: usize, offset: i64) -> Option<usize> {
         let offset = u64::try_from(offset).ok()?;
         let (_, index) = self.object_by_place.range((section, 0)..=(section, offset)).next_back()?;
         let object = &self.objects[*index];
-        (offset == object.offset || offset < object.offset + object.size).then_some(object)
+        (offset == object.offset || offset < object.offset + object.size).then_some(*index)
     }
 
     /// Objects without a size (`struct lock_class_key` on kernels without lockdep) at a place. Whether a reference means
