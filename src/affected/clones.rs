@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The line with 14 fields is that of the patch that introduced the report (SUSE's GCC), which kgraft-analysis-tool reads.
-//! File, line and column are missing where GCC has no location. One name may stand for several functions of a TU, so nodes
+//! One name may stand for several functions of a TU, so nodes
 //! are keyed by name and order, GCC's running number of the symbol.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -26,10 +26,10 @@ pub struct Node {
     pub name: String,
     /// GCC's number of the symbol, unique within a TU.
     pub order: u32,
-    /// File and line of the definition as GCC was told them.
-    pub file: Option<String>,
-    /// Counted from 1.
-    pub line: Option<u32>,
+    /// Of the definition, as GCC was told it; `(null)` where there is none.
+    pub file: String,
+    /// Counted from 1; 0 where there is none.
+    pub line: u32,
     /// GCC dropped the node itself; its body may live on in others.
     pub removed: bool,
 }
@@ -126,17 +126,10 @@ impl CloneReport {
             self.graph.add_edge(from, to, Tag::parse(tag));
             return Some(());
         }
-        // Each end has name and order, and three fields more where it has a location: 4, 7 or 10 in all.
-        let (from, to) = match ends.len() {
-            4 => ends.split_at(2),
-            10 => ends.split_at(5),
-            7 if ends[3].parse::<u32>().is_ok() && ends[6].parse::<u32>().is_ok() && ends[5].parse::<u32>().is_ok() => {
-                // NAME;ORDER;NEWNAME;NEWORDER;FILE;LINE;COL
-                ends.split_at(2)
-            }
-            7 => ends.split_at(5),
-            _ => return None,
-        };
+        if ends.len() != 10 {
+            return None;
+        }
+        let (from, to) = ends.split_at(5);
         if tag.is_empty() {
             return None;
         }
@@ -153,26 +146,15 @@ impl CloneReport {
     }
 
     fn node<'t>(&mut self, fields: &[&'t str], nodes: &mut HashMap<(&'t str, u32), NodeIndex>) -> Option<NodeIndex> {
-        let (name, order, place) = match fields {
-            [name, order] => (name, order, None),
-            [name, order, file, line, column] => {
-                column.parse::<u32>().ok()?;
-                (name, order, Some((file, line.parse::<u32>().ok()?)))
-            }
-            _ => return None,
-        };
+        let [name, order, file, line, column] = fields else { return None };
+        column.parse::<u32>().ok()?;
+        let line = line.parse::<u32>().ok()?;
         if name.is_empty() {
             return None;
         }
         let order = order.parse::<u32>().ok()?;
         Some(*nodes.entry((name, order)).or_insert_with(|| {
-            self.graph.add_node(Node {
-                name: name.to_string(),
-                order,
-                file: place.map(|(file, _)| file.to_string()),
-                line: place.map(|(_, line)| line),
-                removed: false,
-            })
+            self.graph.add_node(Node { name: name.to_string(), order, file: file.to_string(), line, removed: false })
         }))
     }
 
@@ -183,12 +165,16 @@ impl CloneReport {
     /// Every function that has the body of one of `roots` through any number of transformations, breadth first, each with
     /// the step that first led there.
     pub fn holders<'a>(&self, roots: impl IntoIterator<Item = &'a str>) -> Vec<Step> {
-        let mut seen: BTreeSet<NodeIndex> = BTreeSet::new();
+        let mut seen = vec![false; self.graph.node_count()];
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut queue: VecDeque<NodeIndex> = VecDeque::new();
         for root in roots {
             names.insert(root.to_string());
-            queue.extend(self.by_name.get(root).into_iter().flatten().filter(|node| seen.insert(**node)));
+            for node in self.by_name.get(root).into_iter().flatten() {
+                if !std::mem::replace(&mut seen[node.index()], true) {
+                    queue.push_back(*node);
+                }
+            }
         }
         let mut steps = Vec::new();
         while let Some(node) = queue.pop_front() {
@@ -196,7 +182,7 @@ impl CloneReport {
             let mut edges: Vec<_> = self.graph.edges(node).collect();
             edges.sort_by_key(|edge| edge.id());
             for edge in edges {
-                if !seen.insert(edge.target()) {
+                if std::mem::replace(&mut seen[edge.target().index()], true) {
                     continue;
                 }
                 queue.push_back(edge.target());

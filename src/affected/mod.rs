@@ -18,7 +18,7 @@ use crate::finding::{
 };
 use crate::kernel::symbols::SymbolTable;
 use crate::object::compare::{self, Difference};
-use crate::object::facts::Facts;
+use crate::object::facts::{Facts, Holder};
 
 use clones::{CloneReport, Step};
 pub use reason::{Obstacle, Reason};
@@ -73,12 +73,55 @@ pub struct Target {
     pub chain: Vec<Reason>,
 }
 
+/// An object of the running kernel whose initial contents or size the patch changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChangedData {
+    /// As the object file before the patch names it (`table`, `limits.3`).
+    pub name: String,
+    /// Functions whose code uses it.
+    pub users: Vec<String>,
+    /// Data objects (or sections, where no object covers the place) that hold its address.
+    pub holders: Vec<String>,
+}
+
+impl ChangedData {
+    fn of(name: &str, facts: &Facts) -> ChangedData {
+        let mut users = BTreeSet::new();
+        let mut holders = BTreeSet::new();
+        for reference in facts.data_references.iter().filter(|r| facts.objects[r.object].name == name) {
+            match &reference.holder {
+                Holder::Code(by) => users.insert(facts.function(facts.whole(*by)).name.clone()),
+                Holder::Data { object: Some(object), .. } => holders.insert(object.clone()),
+                Holder::Data { section, .. } | Holder::BareCode { section } | Holder::Initcall { section } => {
+                    holders.insert(section.clone())
+                }
+            };
+        }
+        ChangedData {
+            name: name.to_string(),
+            users: users.into_iter().collect(),
+            holders: holders.into_iter().collect(),
+        }
+    }
+
+    fn finding(&self) -> Finding {
+        let list = |names: &[String]| if names.is_empty() { "nobody".to_string() } else { names.join(", ") };
+        let (users, holders) = (list(&self.users), list(&self.holders));
+        let message = format!(
+            "the patch changes the contents of {}; functions that use it: {users}; data that points to it: {holders}",
+            self.name
+        );
+        Finding::new(DATA_CHANGED, message)
+    }
+}
+
 /// The result for one TU; all lists by name, findings in the order in which they were found.
 #[derive(Debug, Default, Serialize)]
 pub struct Affected {
     pub patched: Vec<String>,
     pub affected: Vec<AffectedFunction>,
     pub targets: Vec<Target>,
+    pub changed_data: Vec<ChangedData>,
     pub findings: Vec<Finding>,
 }
 
@@ -124,10 +167,9 @@ pub fn affected(input: &Input<'_>) -> Affected {
     let changed = silently_changed(input, &difference, &holders, &mut reasons);
     note_silent(&changed, &reasons, &mut findings);
     note_unchanged(input, &difference, &holders, &mut findings);
-    if !difference.data.is_empty() {
-        let names: Vec<&str> = difference.data.iter().map(String::as_str).collect();
-        findings.push(Finding::new(DATA_CHANGED, format!("the patch changes the contents of {}", names.join(", "))));
-    }
+    let changed_data: Vec<ChangedData> =
+        difference.data.iter().map(|name| ChangedData::of(name, input.before.facts)).collect();
+    findings.extend(changed_data.iter().map(ChangedData::finding));
 
     let candidates: BTreeSet<String> = holders.union(&changed).cloned().collect();
     let mut search = Search::new(input, reasons);
@@ -136,11 +178,11 @@ pub fn affected(input: &Input<'_>) -> Affected {
     if !search.blocked.is_empty() {
         findings.push(blocked_finding(&search));
     }
-    note_boot(&search, &findings.clone(), &mut findings);
+    note_boot(&search, &mut findings);
     for target in search.targets.keys() {
         check_target(input, target, &mut findings);
     }
-    collect(input, &search, findings)
+    collect(input, &search, changed_data, findings)
 }
 
 /// Emitted functions of the version before that contain the code of a patched or removed function.
@@ -159,8 +201,9 @@ fn old_code(input: &Input<'_>, reasons: &mut Reasons, findings: &mut Vec<Finding
     }
     let facts = input.before.facts;
     for name in input.patched {
-        let is_known = facts.named(name).is_some() || input.before.clones.contains(name);
-        if !is_known {
+        let holders = input.before.clones.holders([name.as_str()]);
+        let mut places = std::iter::once(name).chain(holders.iter().map(|step| &step.to));
+        if !places.any(|name| facts.named(name).is_some()) {
             findings.push(Finding::new(NOT_EMITTED, format!("{name} has no code in this object: nothing uses it")));
         }
     }
@@ -215,8 +258,10 @@ fn note_unchanged(input: &Input<'_>, difference: &Difference, holders: &BTreeSet
     for name in holders {
         let is_gone = input.after.facts.named(name).is_none();
         if !difference.changed.contains(name) && !difference.gone.contains(name) && !is_gone {
-            findings
-                .push(Finding::new(NO_CODE_CHANGE, format!("the object code of {name} is the same after the patch")));
+            findings.push(Finding::new(
+                NO_CODE_CHANGE,
+                format!("the object code of {name} itself is the same after the patch"),
+            ));
         }
     }
 }
@@ -232,12 +277,12 @@ fn blocked_finding(search: &Search<'_>) -> Finding {
     Finding::new(NO_FTRACE_SITE, message)
 }
 
-fn note_boot(search: &Search<'_>, sofar: &[Finding], findings: &mut Vec<Finding>) {
+fn note_boot(search: &Search<'_>, findings: &mut Vec<Finding>) {
     if search.boot.is_empty() {
         return;
     }
     let names = search.boot.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let refused = sofar.iter().any(|finding| finding.severity == Severity::Refuse);
+    let refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if search.targets.is_empty() && !refused {
         findings.push(Finding::new(INIT_ONLY, format!("all changed code runs only at boot, load or unload: {names}")));
     } else {
@@ -267,7 +312,7 @@ fn check_target(input: &Input<'_>, target: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-fn collect(input: &Input<'_>, search: &Search<'_>, findings: Vec<Finding>) -> Affected {
+fn collect(input: &Input<'_>, search: &Search<'_>, changed_data: Vec<ChangedData>, findings: Vec<Finding>) -> Affected {
     let targets = search.targets.iter().map(|(name, sympos)| Target {
         name: name.clone(),
         object: input.object.to_string(),
@@ -283,6 +328,7 @@ fn collect(input: &Input<'_>, search: &Search<'_>, findings: Vec<Finding>) -> Af
         patched: input.patched.iter().cloned().collect(),
         affected: affected.collect(),
         targets: targets.collect(),
+        changed_data,
         findings,
     }
 }

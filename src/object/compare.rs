@@ -42,6 +42,11 @@ pub fn compare(before: &Facts, after: &Facts, patched: &BTreeSet<String>) -> Dif
         difference.added.extend(functions.iter().skip(known).map(|(name, _)| name.clone()));
     }
     pairs.sort_by_key(|(base, name, ..)| (patched.contains(base.split('.').next().unwrap_or_default()), *name));
+    for (_, _, id, other) in &pairs {
+        let (old, new) = (before.function(*id).name.clone(), after.function(*other).name.clone());
+        pairing.forward.insert(old.clone(), new.clone());
+        pairing.back.insert(new, old);
+    }
     for (_, name, id, other) in pairs {
         if !pairing.same(&body(before, id), &body(after, other)) {
             difference.changed.insert(name.clone());
@@ -107,11 +112,13 @@ enum Item {
     Branch(u32),
     /// Where a field leads.
     To(String),
-    /// A field that leads into writable data: full name and offset.
+    /// A field that leads into writable data, or into a clone: full name and offset.
     Static(String, i64),
+    /// A field that leads to a place where objects without a size lie: all names that it may mean.
+    OneOf(Vec<String>),
 }
 
-/// Static locals of both versions, paired as they turn up.
+/// Static locals of both versions, paired as they turn up, and clones, paired at the start.
 #[derive(Default)]
 struct Pairing {
     forward: BTreeMap<String, String>,
@@ -124,6 +131,11 @@ impl Pairing {
     }
 
     fn same_item(&mut self, old: &Item, new: &Item) -> bool {
+        if let (Some(old), Some(new)) = (names_meant(old), names_meant(new))
+            && old.len().max(new.len()) > 1
+        {
+            return old.iter().any(|name| new.contains(name));
+        }
         let (Item::Static(old_name, old_offset), Item::Static(new_name, new_offset)) = (old, new) else {
             return old == new;
         };
@@ -139,6 +151,14 @@ impl Pairing {
                 true
             }
         }
+    }
+}
+
+fn names_meant(item: &Item) -> Option<Vec<String>> {
+    match item {
+        Item::Static(name, 0) => Some(vec![base_name(name)]),
+        Item::OneOf(names) => Some(names.iter().map(|name| base_name(name)).collect()),
+        _ => None,
     }
 }
 
@@ -223,7 +243,13 @@ impl Body<'_> {
         }
         if let Some(id) = self.facts.function_at(index, offset) {
             let function = self.facts.function(id);
-            return Item::To(format!("{}{:+}", base_name(&function.name), offset - function.offset as i64));
+            let within = offset - function.offset as i64;
+            // Clones of one function differ by number only, and are paired like static locals.
+            return if base_name(&function.name) == function.name {
+                Item::To(format!("{}{within:+}", function.name))
+            } else {
+                Item::Static(function.name.clone(), within)
+            };
         }
         match section.role {
             Role::Strings => Item::To(format!("string {:?}", string_at(section, offset))),
@@ -239,6 +265,11 @@ impl Body<'_> {
                     Item::To(self.contents(index, offset, end - start, depth))
                 }
             },
+            _ if self.facts.empty_objects_at(index, offset).next().is_some() => {
+                let empty = self.facts.empty_objects_at(index, offset);
+                let real = self.facts.object_at(index, offset).filter(|object| object.size > 0);
+                Item::OneOf(empty.chain(real).map(|object| object.name.clone()).collect())
+            }
             _ => match self.facts.object_at(index, offset) {
                 Some(object) => Item::Static(object.name.clone(), offset - object.offset as i64),
                 None => Item::To(format!("{}{offset:+}", section.name)),
@@ -263,6 +294,7 @@ impl Body<'_> {
                 Place::Here(to, offset) => match self.here(*to, *offset, depth + 1) {
                     Item::To(text) => text,
                     Item::Static(name, offset) => format!("{}{offset:+}", base_name(&name)),
+                    Item::OneOf(names) => base_name(&names[0]),
                     Item::Bytes(_) | Item::Branch(_) => unreachable!("a place is no instruction"),
                 },
             };

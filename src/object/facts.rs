@@ -14,7 +14,7 @@ use ::object::{SectionFlags, SymbolKind};
 use crate::finding::{OBJECT_INVALID, Result, io, refuse};
 
 use super::references;
-pub use super::references::{Call, Holder, Reference};
+pub use super::references::{Call, DataReference, Holder, Reference};
 
 /// Symbol binding (ELF `st_info`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +148,8 @@ pub struct Facts {
     pub calls: Vec<Call>,
     /// Every other use of a function's address, in section order.
     pub references: Vec<Reference>,
+    /// Every use of a data object of this object file by code or initialisers, in the same order.
+    pub data_references: Vec<DataReference>,
     by_name: BTreeMap<String, FunctionId>,
     by_place: BTreeMap<(usize, u64), FunctionId>,
     object_by_place: BTreeMap<(usize, u64), usize>,
@@ -176,13 +178,14 @@ impl Facts {
         let mut facts = Facts {
             by_name: BTreeMap::new(),
             by_place: functions.iter().enumerate().map(|(i, f)| ((f.section, f.offset), FunctionId(i))).collect(),
-            object_by_place: objects.iter().enumerate().map(|(i, o)| ((o.section, o.offset), i)).collect(),
+            object_by_place: BTreeMap::new(),
             sections,
             functions,
             objects,
             exports: BTreeSet::new(),
             calls: Vec::new(),
             references: Vec::new(),
+            data_references: Vec::new(),
         };
         for (index, function) in facts.functions.iter().enumerate() {
             let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
@@ -190,11 +193,20 @@ impl Facts {
                 facts.by_name.insert(name.clone(), FunctionId(index));
             }
         }
+        for (index, object) in facts.objects.iter().enumerate() {
+            let place = (object.section, object.offset);
+            let known = facts.object_by_place.entry(place).or_insert(index);
+            // An empty object (a lock class without lockdep) shares its address with whatever follows.
+            if facts.objects[*known].size == 0 {
+                *known = index;
+            }
+        }
         facts.link_cold_parts();
         facts.mark_landmarks();
         let found = references::scan(&facts)?;
         facts.calls = found.calls;
         facts.references = found.references;
+        facts.data_references = found.data_references;
         facts.exports = found.exports;
         Ok(facts)
     }
@@ -222,10 +234,23 @@ impl Facts {
 
     /// The data object that covers a place of this object.
     pub fn object_at(&self, section: usize, offset: i64) -> Option<&DataObject> {
+        self.object_index_at(section, offset).map(|index| &self.objects[index])
+    }
+
+    /// Index into [`Facts::objects`] of the data object that covers a place.
+    pub fn object_index_at(&self, section: usize, offset: i64) -> Option<usize> {
         let offset = u64::try_from(offset).ok()?;
         let (_, index) = self.object_by_place.range((section, 0)..=(section, offset)).next_back()?;
         let object = &self.objects[*index];
-        (offset == object.offset || offset < object.offset + object.size).then_some(object)
+        (offset == object.offset || offset < object.offset + object.size).then_some(*index)
+    }
+
+    /// Objects without a size (`struct lock_class_key` on kernels without lockdep) at a place. Whether a reference means
+    /// them or the object that begins there can't be told.
+    pub fn empty_objects_at(&self, section: usize, offset: i64) -> impl Iterator<Item = &DataObject> {
+        let place = (section, offset.max(0) as u64);
+        let start = self.objects.partition_point(|o| (o.section, o.offset) < place);
+        self.objects[start..].iter().take_while(move |o| (o.section, o.offset) == place).filter(|o| o.size == 0)
     }
 
     /// A function and its `.cold` parts.
@@ -405,7 +430,8 @@ fn read_symbols(file: &ElfFile64<'_>, sections: &mut [Section]) -> std::result::
                 }
             },
             SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Tls if !is_text && !name.is_empty() => {
-                if sections[section].role == Role::Ignored {
+                // `.LC0` and the like are labels of the compiler's, not objects.
+                if sections[section].role == Role::Ignored || name.starts_with(".L") {
                     continue;
                 }
                 let initialised = !sections[section].data.is_empty();

@@ -56,11 +56,37 @@ impl Layout {
                 layout.bases.insert(section, base);
             }
         }
+        for index in 0..facts.sections.len() {
+            if !layout.bases.contains_key(&index)
+                && let Some(base) = fitting_base(facts, index, table)
+            {
+                layout.bases.insert(index, base);
+            }
+        }
         layout
     }
 
     pub fn base(&self, section: usize) -> Option<Base> {
         self.bases.get(&section).copied()
+    }
+}
+
+/// For a section without an unambiguous name (`.data..once`, `__dyndbg`): the only place at which the running kernel has
+/// every one of its symbols, at least two, at the right distances.
+fn fitting_base(facts: &Facts, section: usize, table: &SymbolTable) -> Option<Base> {
+    let symbols: Vec<_> = own_symbols(facts).filter(|s| s.3 == section && s.2 != Binding::Weak).collect();
+    let (rarest, _, _, _, offset) = symbols.iter().min_by_key(|s| table.named(s.0).count())?;
+    let fits_all = |(index, base): &Base| {
+        symbols.iter().all(|(name, _, _, _, offset)| {
+            let address = base.wrapping_add(*offset as i64) as u64;
+            table.named(name).any(|symbol| (symbol.section, symbol.address) == (*index, address))
+        })
+    };
+    let bases = table.named(rarest).map(|s| (s.section, s.address.wrapping_sub(*offset) as i64));
+    let mut fitting = bases.filter(fits_all);
+    match (fitting.next(), fitting.next()) {
+        (Some(base), None) if symbols.len() >= 2 => Some(base),
+        _ => None,
     }
 }
 

@@ -39,15 +39,25 @@ pub struct Reference {
     pub holder: Holder,
 }
 
+/// A use of a data object: a load, a store, or its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataReference {
+    /// Index into [`Facts::objects`].
+    pub object: usize,
+    pub holder: Holder,
+}
+
 pub(super) struct Found {
     pub calls: Vec<Call>,
     pub references: Vec<Reference>,
+    pub data_references: Vec<DataReference>,
     pub exports: BTreeSet<String>,
 }
 
 /// Scans all code and data; an error where code can't be decoded.
 pub(super) fn scan(facts: &Facts) -> std::result::Result<Found, String> {
-    let mut found = Found { calls: Vec::new(), references: Vec::new(), exports: BTreeSet::new() };
+    let mut found =
+        Found { calls: Vec::new(), references: Vec::new(), data_references: Vec::new(), exports: BTreeSet::new() };
     for index in 0..facts.functions.len() {
         scan_function(facts, FunctionId(index), &mut found)?;
     }
@@ -117,7 +127,12 @@ fn scan_function(facts: &Facts, id: FunctionId, found: &mut Found) -> std::resul
 
 fn note_code(facts: &Facts, caller: FunctionId, place: &Place, branch: Option<&Instruction>, found: &mut Found) {
     let Place::Here(section, offset) = place else { return };
-    let Some(callee) = facts.function_at(*section, *offset) else { return };
+    let Some(callee) = facts.function_at(*section, *offset) else {
+        if let Some(object) = facts.object_index_at(*section, *offset) {
+            found.data_references.push(DataReference { object, holder: Holder::Code(caller) });
+        }
+        return;
+    };
     let at_entry = facts.function(callee).offset as i64 == *offset;
     match branch {
         // Branches within a function, and between it and its cold part, are no calls; a call of oneself is.
@@ -150,7 +165,17 @@ fn scan_section(facts: &Facts, index: usize, section: &Section, found: &mut Foun
             export_names(facts, target, at, found);
             continue;
         }
-        let Some(function) = facts.function_at(target, at) else { continue };
+        let is_data = matches!(section.role, Role::Data | Role::Const | Role::Constants | Role::Strings);
+        let Some(function) = facts.function_at(target, at) else {
+            if let Some(object) = facts.object_index_at(target, at)
+                && is_data
+            {
+                let by = facts.object_at(index, *offset as i64).map(|o| o.name.clone());
+                let holder = Holder::Data { section: section.name.clone(), object: by };
+                found.data_references.push(DataReference { object, holder });
+            }
+            continue;
+        };
         if facts.function(function).offset as i64 != at {
             continue;
         }

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+int use(int);
+static __attribute__((noinline)) int reset(int x) { return use(x) + 1; }
+int (*hook)(int) = reset;

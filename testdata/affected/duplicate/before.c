@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+int use(int);
+int other(int x) { return use(x) * 2; }
+static __attribute__((noinline)) int reset(int x) { return use(x) + 1; }
+int (*hook)(int) = reset;
