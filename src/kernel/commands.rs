@@ -34,7 +34,12 @@ const OUTSIDE: &[&str] = &[
 ];
 
 /// vDSO code that is part of the kernel image all the same (arch/x86/entry/vdso/Makefile, `obj-y`).
-const INSIDE: &[&str] = &["arch/x86/entry/vdso/vma.", "arch/x86/entry/vdso/extable.", "arch/x86/entry/vdso/vdso32-setup.", "arch/x86/entry/vdso/vdso-image-"];
+const INSIDE: &[&str] = &[
+    "arch/x86/entry/vdso/vma.",
+    "arch/x86/entry/vdso/extable.",
+    "arch/x86/entry/vdso/vdso32-setup.",
+    "arch/x86/entry/vdso/vdso-image-",
+];
 
 /// Is a file (relative to source or build folder) boot, vDSO, real-mode, purgatory or host code?
 pub fn is_outside_kernel(file: &str) -> bool {
@@ -224,9 +229,10 @@ impl Commands {
         }
         let word = |id: &u32| (*id as usize) < stored.words.len();
         let sound = stored.lists.iter().flatten().all(word)
-            && stored.commands.iter().all(|c| {
-                word(&c.compiler) && (c.list as usize) < stored.lists.len() && c.rest.iter().all(word)
-            });
+            && stored
+                .commands
+                .iter()
+                .all(|c| word(&c.compiler) && (c.list as usize) < stored.lists.len() && c.rest.iter().all(word));
         if !sound {
             return Err(invalid("it refers to words that it doesn't have".into()).into());
         }
@@ -245,7 +251,11 @@ impl Commands {
     /// Every source there is, once each, sorted.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         let mut previous = "";
-        self.0.commands.iter().map(|c| c.source.as_str()).filter(move |source| std::mem::replace(&mut previous, source) != *source)
+        self.0
+            .commands
+            .iter()
+            .map(|c| c.source.as_str())
+            .filter(move |source| std::mem::replace(&mut previous, source) != *source)
     }
 
     fn command(&self, stored: &StoredCommand) -> CompileCommand {
@@ -366,8 +376,10 @@ mod tests {
     fn reads_cmd_files_of_both_forms() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, variable: &str| {
-            let command = format!("gcc -D__KERNEL__ -DX='$(pound)$$' -DKBUILD_MODNAME='\"{name}\"' -c -o {name}.o {name}.c");
-            let text = format!("{variable}_{name}.o := {command} ; ./objtool {name}.o\n\nsource_{name}.o := {name}.c\n");
+            let command =
+                format!("gcc -D__KERNEL__ -DX='$(pound)$$' -DKBUILD_MODNAME='\"{name}\"' -c -o {name}.o {name}.c");
+            let text =
+                format!("{variable}_{name}.o := {command} ; ./objtool {name}.o\n\nsource_{name}.o := {name}.c\n");
             std::fs::write(folder.path().join(format!(".{name}.o.cmd")), text).unwrap();
         };
         write("old", "cmd");

@@ -43,8 +43,9 @@ fn decode(file: Vec<u8>) -> Decoded<Image> {
     let vmlinux = if file.starts_with(object::elf::ELFMAG.as_slice()) { file } else { decompress(payload(&file)?)? };
     let tables = read_only_data(&vmlinux)?;
     let banner = banner(tables).or_else(|| banner(&vmlinux)).ok_or("it holds no `Linux version` banner")?;
-    let symbols = kallsyms(tables)
-        .ok_or("its kallsyms tables were not found; the kernel must be built with CONFIG_KALLSYMS=y, and be 4.20 or newer")?;
+    let symbols = kallsyms(tables).ok_or(
+        "its kallsyms tables were not found; the kernel must be built with CONFIG_KALLSYMS=y, and be 4.20 or newer",
+    )?;
     Ok(Image { banner, symbols })
 }
 
@@ -291,7 +292,8 @@ fn addresses(data: &[u8], start: usize, index: usize, count: usize) -> Option<Ve
 fn absolute(offsets: &[u32], base: u64) -> Vec<u64> {
     let signed = |offset: u32| i64::from(offset as i32);
     if offsets.iter().any(|o| signed(*o) < 0) {
-        let address = |o: u32| if signed(o) >= 0 { u64::from(o) } else { base.wrapping_sub(1).wrapping_add_signed(-signed(o)) };
+        let address =
+            |o: u32| if signed(o) >= 0 { u64::from(o) } else { base.wrapping_sub(1).wrapping_add_signed(-signed(o)) };
         return offsets.iter().map(|o| address(*o)).collect();
     }
     offsets.iter().map(|o| base + u64::from(*o)).collect()
@@ -352,7 +354,11 @@ mod tests {
         let (mut table, mut index) = (Vec::new(), Vec::new());
         for i in 0..=255_u8 {
             index.extend((table.len() as u16).to_le_bytes());
-            table.extend(if i == 1 { b"sock_".as_slice() } else { std::slice::from_ref(if i == 0 { &b'?' } else { &i }).as_ref() });
+            table.extend(if i == 1 {
+                b"sock_".as_slice()
+            } else {
+                std::slice::from_ref(if i == 0 { &b'?' } else { &i })
+            });
             table.push(0);
         }
         data.extend(table);

@@ -224,7 +224,10 @@ impl Kernel {
         let Some(path) = &self.descriptor.kallsyms else {
             return refuse(
                 KERNEL_INVALID,
-                format!("{} was prepared without an image, so vmlinux's symbols are unknown; prepare it with --image", self.descriptor.name),
+                format!(
+                    "{} was prepared without an image, so vmlinux's symbols are unknown; prepare it with --image",
+                    self.descriptor.name
+                ),
             );
         };
         let text = std::fs::read_to_string(path).map_err(io("read", path))?;
@@ -266,7 +269,11 @@ impl Kernel {
             ("image", self.descriptor.image.as_ref()),
             ("symvers", self.descriptor.symvers.as_ref()),
         ];
-        files.into_iter().filter_map(|(name, path)| Some((name, path?))).map(|(name, path)| Ok((name, sha256(path)?))).collect()
+        files
+            .into_iter()
+            .filter_map(|(name, path)| Some((name, path?)))
+            .map(|(name, path)| Ok((name, sha256(path)?)))
+            .collect()
     }
 }
 
@@ -329,7 +336,8 @@ fn locate(name_or_path: &str) -> Result<PathBuf> {
 
 fn unknown(name: &str, known: &[String]) -> String {
     let similarity = |other: &String| strsim::jaro_winkler(name, other);
-    let closest = known.iter().filter(|other| similarity(other) > 0.8).max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    let closest =
+        known.iter().filter(|other| similarity(other) > 0.8).max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     let mut message = format!("no prepared kernel is called `{name}`");
     if let Some(closest) = closest {
         message += &format!("; did you mean `{closest}`?");
@@ -387,7 +395,11 @@ mod tests {
         std::fs::create_dir(path.join("build")).unwrap();
         std::fs::write(path.join("build/.config"), config::tests::SUPPORTED).unwrap();
         let symbol = |name: &str, address| Symbol { name: name.into(), address, kind: 't', section: 0 };
-        let symbols = [symbol("b", 0xffff_ffff_8100_0000), symbol("a", 0xffff_ffff_8100_0010), symbol("b", 0xffff_ffff_8100_0020)];
+        let symbols = [
+            symbol("b", 0xffff_ffff_8100_0000),
+            symbol("a", 0xffff_ffff_8100_0010),
+            symbol("b", 0xffff_ffff_8100_0020),
+        ];
         std::fs::write(path.join("kallsyms"), kallsyms_text(&symbols)).unwrap();
         descriptor(path).write(path).unwrap();
         let kernel = Kernel::open(path.to_str().unwrap()).unwrap();

@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn says_which_line_is_malformed() {
         let good = "0x1\ta\tvmlinux\tEXPORT_SYMBOL\t\n";
-        for bad in ["0x1\ta", "zz\tb\tvmlinux\tEXPORT_SYMBOL", "0x1\tb\tvmlinux\tEXPORT", "0x1\ta\tx/y\tEXPORT_SYMBOL"] {
+        for bad in ["0x1\ta", "zz\tb\tvmlinux\tEXPORT_SYMBOL", "0x1\tb\tvmlinux\tEXPORT", "0x1\ta\tx/y\tEXPORT_SYMBOL"]
+        {
             assert_eq!(parse(&format!("{good}{bad}\n")).unwrap_err().0, 2, "{bad}");
         }
     }

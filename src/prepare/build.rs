@@ -12,7 +12,8 @@ use crate::process::Program;
 
 /// `make -C SOURCE O=BUILD CC=COMPILER`, free of the user's own make and Kbuild variables.
 pub(super) fn make(source: &Path, build: &Path, compiler: &str) -> Program {
-    let program = Program::new("make").env("MAKEFLAGS", "").env("MFLAGS", "").env("MAKELEVEL", "").env("KBUILD_OUTPUT", "");
+    let program =
+        Program::new("make").env("MAKEFLAGS", "").env("MFLAGS", "").env("MAKELEVEL", "").env("KBUILD_OUTPUT", "");
     let program = program.arg("-C").arg(source).arg(format!("O={}", build.display())).arg(format!("CC={compiler}"));
     program.args(["ARCH=x86", "LLVM=", "CROSS_COMPILE=", "KCFLAGS=", "KAFLAGS=", "KBUILD_EXTMOD=", "V=0"])
 }
@@ -21,7 +22,10 @@ pub(super) fn make(source: &Path, build: &Path, compiler: &str) -> Program {
 /// begins with that name (`gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0`). Refuses where it is another one.
 pub(super) fn compiler(config: &Config) -> Result<String> {
     let Some(wanted) = config.get("CC_VERSION_TEXT") else {
-        return refuse(KERNEL_INVALID, "the configuration doesn't say which compiler it was made with (CONFIG_CC_VERSION_TEXT)");
+        return refuse(
+            KERNEL_INVALID,
+            "the configuration doesn't say which compiler it was made with (CONFIG_CC_VERSION_TEXT)",
+        );
     };
     let (name, wanted_version) = wanted.split_once(' ').unwrap_or((wanted, ""));
     // The name may have been an absolute path or a wrapper elsewhere.
@@ -38,15 +42,27 @@ pub(super) fn compiler(config: &Config) -> Result<String> {
     let found = if found.is_empty() { "no compiler".into() } else { found.join("; ") };
     refuse(
         TOOL_MISSING,
-        format!("the kernel was built with `{wanted}`, and here is {found}; only the same compiler makes the same code; install {name}"),
+        format!(
+            "the kernel was built with `{wanted}`, and here is {found}; only the same compiler makes the same code; install {name}"
+        ),
     )
 }
 
 /// Options that Debian strips from the configuration it ships, or that tell of tools which don't change the kernel's code
 /// or layout.
 const NO_MATTER: &[&str] = &[
-    "AS_VERSION", "BINDGEN_VERSION_TEXT", "BUILD_SALT", "CC_VERSION_TEXT", "LD_VERSION", "MODULE_SIG_ALL", "MODULE_SIG_KEY", "RUSTC_LLVM_VERSION", "RUSTC_VERSION",
-    "RUSTC_VERSION_TEXT", "RUST_IS_AVAILABLE", "SYSTEM_TRUSTED_KEYS",
+    "AS_VERSION",
+    "BINDGEN_VERSION_TEXT",
+    "BUILD_SALT",
+    "CC_VERSION_TEXT",
+    "LD_VERSION",
+    "MODULE_SIG_ALL",
+    "MODULE_SIG_KEY",
+    "RUSTC_LLVM_VERSION",
+    "RUSTC_VERSION",
+    "RUSTC_VERSION_TEXT",
+    "RUST_IS_AVAILABLE",
+    "SYSTEM_TRUSTED_KEYS",
 ];
 
 /// Refuses a configuration that differs from the image's: its structures or code would be others.
@@ -86,7 +102,11 @@ pub(super) fn prepare(source: &Path, build: &Path, config: &Path, release: &str,
     write_whole(&build.join(".kernelvariables"), variables.as_bytes())?;
     let make = |target: &str| {
         make(source, build, &compiler)
-            .args([format!("KERNELRELEASE={release}"), format!("KERNELVERSION={release}"), format!("PAHOLE={}", pahole.display())])
+            .args([
+                format!("KERNELRELEASE={release}"),
+                format!("KERNELVERSION={release}"),
+                format!("PAHOLE={}", pahole.display()),
+            ])
             .args(["-s", "LOCALVERSION=", &format!("-j{}", cores()), target])
     };
     progress(&format!("configure with {compiler}"));
@@ -109,7 +129,11 @@ pub(super) fn prepare(source: &Path, build: &Path, config: &Path, release: &str,
 fn pahole(build: &Path, config: &Config) -> Result<PathBuf> {
     let version: u32 = config.get("PAHOLE_VERSION").and_then(|v| v.parse().ok()).unwrap_or(0);
     let path = build.join(".pahole-version");
-    let text = format!("#!/bin/sh\n# The version that the kernel image was built with; see klp-extract.\necho v{}.{}\n", version / 100, version % 100);
+    let text = format!(
+        "#!/bin/sh\n# The version that the kernel image was built with; see klp-extract.\necho v{}.{}\n",
+        version / 100,
+        version % 100
+    );
     write_whole(&path, text.as_bytes())?;
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&path, executable).map_err(io("write", &path))?;

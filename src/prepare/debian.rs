@@ -69,7 +69,9 @@ pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<De
         image: Some(vmlinuz),
         kallsyms: Some(kallsyms),
         commands,
-        origin: Origin::Debian { packages: all.map(|p| (p.name.clone(), p.version.clone())).into_iter().collect::<BTreeMap<_, _>>() },
+        origin: Origin::Debian {
+            packages: all.map(|p| (p.name.clone(), p.version.clone())).into_iter().collect::<BTreeMap<_, _>>(),
+        },
     };
     descriptor.write(&folder)?;
     progress(&format!("done: {release} is prepared"));
@@ -87,9 +89,13 @@ fn series(release: &str) -> Option<String> {
 /// The newest version that all three packages have.
 fn choose(release: &str, downloads: &Path) -> Result<Packages> {
     let Some(series) = series(release) else {
-        return refuse(KERNEL_UNKNOWN, format!("`{release}` is no release of a Debian kernel, as `uname -r` prints it"));
+        return refuse(
+            KERNEL_UNKNOWN,
+            format!("`{release}` is no release of a Debian kernel, as `uname -r` prints it"),
+        );
     };
-    let names = [format!("linux-image-{release}"), format!("linux-headers-{release}"), format!("linux-source-{series}")];
+    let names =
+        [format!("linux-image-{release}"), format!("linux-headers-{release}"), format!("linux-source-{series}")];
     let mut versions = Vec::new();
     for name in &names {
         let found = packages::versions(name, downloads)?;
@@ -110,7 +116,12 @@ fn choose(release: &str, downloads: &Path) -> Result<Packages> {
             KERNEL_UNKNOWN,
             format!(
                 "no version has image, headers and source: {} is there as {}, {} as {}, {} as {}",
-                names[0], versions[0].join(" "), names[1], versions[1].join(" "), names[2], versions[2].join(" ")
+                names[0],
+                versions[0].join(" "),
+                names[1],
+                versions[1].join(" "),
+                names[2],
+                versions[2].join(" ")
             ),
         );
     };
@@ -149,7 +160,12 @@ fn unpack_source(package: &Package, file: &Path, into: &Path, progress: Progress
     let archive = find(scratch.path(), &[format!("usr/src/{}.tar.xz", package.name)])?;
     progress(&format!("unpack {}.tar.xz", package.name));
     let doing = format!("unpack {}", archive.display());
-    let tar = Program::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(into).args(["--strip-components=1", "--no-same-owner"]);
+    let tar = Program::new("tar")
+        .arg("-xJf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(into)
+        .args(["--strip-components=1", "--no-same-owner"]);
     tar.run(&doing)?;
     Ok(())
 }

@@ -82,7 +82,11 @@ pub(super) fn fetch(package: &Package, downloads: &Path, offline: bool, progress
     progress(&format!("download {name} {version}"));
     let scratch = tempfile::tempdir_in(downloads).map_err(io("write in", downloads))?;
     let doing = format!("download {name} {version}; `apt-get update` may help");
-    Program::new("apt-get").args(["-q", "download"]).arg(format!("{name}={version}")).folder(scratch.path()).run(&doing)?;
+    Program::new("apt-get")
+        .args(["-q", "download"])
+        .arg(format!("{name}={version}"))
+        .folder(scratch.path())
+        .run(&doing)?;
     let Some(file) = downloaded(package, scratch.path())? else {
         return refuse(TOOL_FAILED, format!("apt-get download left no file of {name} {version}"));
     };
