@@ -357,7 +357,7 @@ mod tests {
             table.extend(if i == 1 {
                 b"sock_".as_slice()
             } else {
-                std::slice::from_ref(if i == 0 { &b'?' } else { &i }).as_ref()
+                std::slice::from_ref(if i == 0 { &b'?' } else { &i })
             });
             table.push(0);
         }

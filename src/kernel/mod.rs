@@ -11,9 +11,9 @@ pub mod modules;
 pub mod symbols;
 pub mod symvers;
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -157,12 +157,12 @@ pub fn names() -> Result<Vec<String>> {
 pub struct Kernel {
     pub descriptor: Descriptor,
     config: Config,
-    commands: OnceCell<Commands>,
-    exports: OnceCell<Exports>,
-    modules: OnceCell<Modules>,
-    /// By object; a vector of boxes would move, a `OnceCell` for each object that exists doesn't.
-    vmlinux: OnceCell<SymbolTable>,
-    module_symbols: OnceCell<BTreeMap<String, OnceCell<SymbolTable>>>,
+    commands: OnceLock<Commands>,
+    exports: OnceLock<Exports>,
+    modules: OnceLock<Modules>,
+    /// A cell for each module that exists: references stay valid while others are filled.
+    vmlinux: OnceLock<SymbolTable>,
+    module_symbols: OnceLock<BTreeMap<String, OnceLock<SymbolTable>>>,
 }
 
 impl Kernel {
@@ -175,11 +175,11 @@ impl Kernel {
         Ok(Kernel {
             descriptor,
             config,
-            commands: OnceCell::new(),
-            exports: OnceCell::new(),
-            modules: OnceCell::new(),
-            vmlinux: OnceCell::new(),
-            module_symbols: OnceCell::new(),
+            commands: OnceLock::new(),
+            exports: OnceLock::new(),
+            modules: OnceLock::new(),
+            vmlinux: OnceLock::new(),
+            module_symbols: OnceLock::new(),
         })
     }
 
@@ -198,6 +198,7 @@ impl Kernel {
     }
 
     /// Every compile command, sorted by source; 4,700 of 3 KB each on Debian's cloud kernel.
+    /// Sources that the build generates (`lib/raid6/int4.c`) need not exist in a folder that was only prepared.
     pub fn all_commands(&self) -> Result<Vec<CompileCommand>> {
         Ok(self.commands()?.all())
     }
@@ -212,7 +213,7 @@ impl Kernel {
             return get(&self.vmlinux, || self.read_vmlinux());
         }
         let cells = get(&self.module_symbols, || {
-            Ok(self.modules()?.names().map(|name| (name.to_string(), OnceCell::new())).collect())
+            Ok(self.modules()?.names().map(|name| (name.to_string(), OnceLock::new())).collect())
         })?;
         match cells.get(object) {
             Some(cell) => get(cell, || Ok(self.modules()?.open(object)?.symbols)),
@@ -291,8 +292,8 @@ pub fn sha256(path: &Path) -> Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// `OnceCell::get_or_try_init`, which isn't stable.
-fn get<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+/// `OnceLock::get_or_try_init`, which isn't stable.
+fn get<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(value) = cell.get() {
         return Ok(value);
     }
@@ -347,7 +348,10 @@ fn unknown(name: &str, known: &[String]) -> String {
     } else {
         message += &format!("\n  prepared are: {}", known.join(", "));
     }
-    message + &format!("\n  to prepare a Debian kernel: klp-extract prepare debian {name}")
+    if closest.is_none() && name.starts_with(|c: char| c.is_ascii_digit()) {
+        message += &format!("\n  to prepare a Debian kernel: klp-extract prepare debian {name}");
+    }
+    message
 }
 
 #[cfg(test)]

@@ -190,3 +190,69 @@ fn kind(
     };
     if symbol.st_bind() == elf::STB_LOCAL { letter } else { letter.to_ascii_uppercase() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module as far as this reader cares: an object file with `.modinfo`.
+    fn compile(folder: &Path, file: &str, name: &str, depends: &str, code: &str) {
+        let text = format!(
+            r#"static const char i[] __attribute__((section(".modinfo"), used)) =
+               "name={name}\0depends={depends}\0vermagic=6.1.0 SMP \0";
+               {code}"#
+        );
+        let args = ["-x", "c", "-c", "-fno-common", "-o"];
+        let gcc = Program::new("gcc").args(args).arg(folder.join(file)).arg("-").input(text.into_bytes());
+        gcc.run("compile a test module").unwrap();
+    }
+
+    #[test]
+    fn reads_names_dependencies_and_the_symbols_that_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("kernel/arch");
+        std::fs::create_dir_all(&inner).unwrap();
+        let code = r#"
+            extern void undefined(void);
+            static int twice(void) { return 1; }
+            void shown(void) { twice(); undefined(); }
+            __attribute__((section(".init.text"))) void gone(void) {}
+            __attribute__((section(".data..percpu"))) int percpu = 1;
+            __attribute__((weak)) void weak(void) {}
+            static int zero; int *user(void) { return &zero; }
+            const int constant = 1; int data = 2;"#;
+        compile(&inner, "kvm-amd.ko", "kvm-amd", "ccp,irq-bypass", code);
+        compile(&inner, "ccp.ko", "ccp", "irq-bypass", "");
+        compile(&inner, "irq-bypass.ko", "irq_bypass", "", "");
+        compile(&inner, "wrong.ko", "right", "", "");
+        let modules = Modules::list(folder.path()).unwrap();
+        assert_eq!(modules.names().collect::<Vec<_>>(), ["ccp", "irq_bypass", "kvm_amd", "wrong"]);
+        assert_eq!(modules.dependencies("kvm_amd").unwrap(), ["irq_bypass", "ccp"]);
+        let module = modules.open("kvm_amd").unwrap();
+        assert_eq!(module.vermagic, "6.1.0 SMP");
+        let kinds: BTreeMap<&str, char> = module.symbols.all().iter().map(|s| (s.name.as_str(), s.kind)).collect();
+        let expected = [
+            ("constant", 'R'),
+            ("data", 'D'),
+            ("i", 'r'),
+            ("percpu", 'A'),
+            ("shown", 'T'),
+            ("twice", 't'),
+            ("user", 'T'),
+            ("weak", 'W'),
+            ("zero", 'b'),
+        ];
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+        assert!(modules.open("wrong").unwrap_err().to_string().contains("is the module right"));
+        assert!(modules.open("none").is_err());
+    }
+
+    #[test]
+    fn two_files_of_one_module_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["a-b.ko", "a_b.ko.xz"] {
+            std::fs::write(folder.path().join(file), b"").unwrap();
+        }
+        assert!(Modules::list(folder.path()).unwrap_err().to_string().contains("a_b"));
+    }
+}

@@ -12,8 +12,8 @@ mod local;
 mod packages;
 
 pub use debian::debian;
-//pub use doctor::{Row, doctor, install_line};
-//pub use local::{LocalOptions, local};
+pub use doctor::{Row, doctor, install_line};
+pub use local::{LocalOptions, local};
 
 use std::path::{Path, PathBuf};
 
