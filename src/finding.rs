@@ -92,6 +92,9 @@ registry! {
     NOT_RELOADABLE Warning "not-reloadable" "The module refers to symbols of the module that it patches; on this kernel that module can't be loaded a second time while the livepatch is there (Documentation/livepatch/module-elf-format.rst)."
     MODULE_UNIDENTIFIED Note "module-unidentified" "Nothing in the target module tells its build apart, so the livepatch can't refuse another build of it."
     OUTPUT_EXISTS Refuse "output-exists" "The output folder exists and differs from what would be written; hand edits are never overwritten."
+    TEMPLATE Refuse "template" "A template can't be rendered; the message names the template and what is wrong."
+    DATA_DUPLICATED Refuse "data-duplicated" "A copied function uses data of which the running kernel has no symbol; a copy would be another object."
+    DATA_ADDED Warning "data-added" "The patch adds data: it lives in the livepatch, starts anew with every load, and is gone when the livepatch is removed or replaced."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."

@@ -14,6 +14,7 @@ pub mod object;
 pub mod patch;
 pub mod prepare;
 pub mod process;
+pub mod render;
 pub mod rewrite;
 pub mod unit;
 pub mod vm;

@@ -7,12 +7,14 @@
 mod apply;
 mod classify;
 mod header;
+mod lines;
 mod overlay;
 mod parse;
 
 pub use apply::{Applied, AppliedFile, AppliedHunk, apply, apply_all};
 pub use classify::{Class, classify, livepatchable, relevant_files};
 pub use header::Header;
+pub use lines::keep_lines;
 pub use overlay::{FileState, Form, Overlay};
 
 use crate::finding::{PATCH_INVALID, Result, refuse};

@@ -1,0 +1,270 @@
+//! Renders the module's files from `templates/` (tera, embedded in the program). Rendering never decides anything.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tera::{Context, Tera};
+
+use crate::affected::Target;
+use crate::finding::{Finding, Result, TEMPLATE};
+use crate::linkage::External;
+use crate::linkage::includes::Include;
+use crate::patch::Header;
+use crate::rewrite::{Item, Naming, Section};
+
+const TEMPLATES: [(&str, &str); 3] = [
+    ("livepatch.c", include_str!("../../templates/livepatch.c")),
+    ("Kbuild", include_str!("../../templates/Kbuild")),
+    ("Makefile", include_str!("../../templates/Makefile")),
+];
+
+/// Everything that the C file shows.
+pub struct Module<'a> {
+    pub name: &'a str,
+    pub headers: &'a [Header],
+    /// As `uname -r` and `uname -v` print them.
+    pub release: &'a str,
+    pub kernel_version: &'a str,
+    pub items: &'a [Item],
+    pub includes: &'a [Include],
+    /// `KBUILD_MODNAME` of the unit, where copied text uses it.
+    pub kbuild_modname: Option<&'a str>,
+    pub externals: &'a [External],
+    pub targets: &'a [Target],
+    /// By target module: what tells its build apart.
+    pub srcversions: &'a BTreeMap<String, String>,
+    pub naming: &'a Naming,
+    /// Exceptions that a person has allowed, `ID: REASON`.
+    pub allowed: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    new_name: String,
+    sympos: u32,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    name: &'a str,
+    /// Its name as part of C names.
+    symbol: String,
+    srcversion: Option<&'a str>,
+    functions: Vec<Function<'a>>,
+}
+
+/// One object file of the module, with the flags that only its unit has.
+#[derive(Serialize)]
+pub struct ObjectFile {
+    pub name: String,
+    pub cflags: String,
+}
+
+fn render(template: &str, context: &Context) -> Result<String> {
+    let mut tera = Tera::new();
+    tera.autoescape_on(Vec::<&'static str>::new());
+    let added = tera.add_raw_templates(TEMPLATES.iter().copied());
+    added.and_then(|()| tera.render(template, context)).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Finding::new(TEMPLATE, format!("the template {template} can't be rendered: {error}{cause}")).into()
+    })
+}
+
+/// The Kbuild file.
+pub fn kbuild(name: &str, objects: &[ObjectFile]) -> Result<String> {
+    let mut context = Context::new();
+    context.insert("name", name);
+    context.insert("objects", objects);
+    render("Kbuild", &context)
+}
+
+/// The Makefile. `kernel` is what `-k` was given.
+pub fn makefile(name: &str, kernel: &str) -> Result<String> {
+    let mut context = Context::new();
+    context.insert("name", name);
+    context.insert("kernel", kernel);
+    render("Makefile", &context)
+}
+
+/// The C file.
+pub fn module(module: &Module) -> Result<String> {
+    let mut context = Context::new();
+    let namespaces: std::collections::BTreeSet<&String> =
+        module.externals.iter().filter_map(|external| external.namespace.as_ref()).collect();
+    context.insert("header", &header(module));
+    context.insert("blocks", &blocks(module));
+    context.insert("objects", &objects(module));
+    context.insert("kernel_version", &c_string(module.kernel_version));
+    context.insert("description", &c_string(&description(module)));
+    context.insert("namespaces", &namespaces);
+    render("livepatch.c", &context)
+}
+
+fn description(module: &Module) -> String {
+    let subject = module.headers.iter().find_map(|header| header.subject.clone());
+    format!("livepatch: {}", subject.as_deref().unwrap_or(module.name))
+}
+
+/// Text for a C string literal.
+fn c_string(text: &str) -> String {
+    let escape = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => " ".into(),
+        c => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+/// Text for a C comment: nothing in it may end the comment.
+fn c_comment(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.replace("*/", "* /").replace("/*", "/ *").trim_end().to_string()
+}
+
+fn header(module: &Module) -> Vec<String> {
+    let mut lines = vec![module.name.to_string(), String::new()];
+    for header in module.headers {
+        let subject = header.subject.as_deref().unwrap_or(&header.source);
+        lines.push(c_comment(subject));
+        let named = [("Commit", header.commit.as_ref()), ("Upstream commit", header.upstream.as_ref())];
+        for (name, commit) in named {
+            lines.extend(commit.map(|commit| format!("{name}: {}", c_comment(commit))));
+        }
+        if !header.cves.is_empty() {
+            lines.push(format!("CVE: {}", c_comment(&header.cves.join(", "))));
+        }
+        lines.push(String::new());
+    }
+    lines.push(format!("Kernel: {} {}", module.release, c_comment(module.kernel_version)));
+    lines.push(format!("Made by klp-extract {}; livepatch.json has the reason of every line.", env!("CARGO_PKG_VERSION")));
+    lines.extend(module.allowed.iter().map(|allowed| format!("Allowed: {}", c_comment(allowed))));
+    lines
+}
+
+/// Headers that the module's tables and init need.
+const OWN_INCLUDES: &[&str] = &["linux/livepatch.h", "linux/module.h", "linux/utsname.h"];
+
+fn blocks(module: &Module) -> Vec<String> {
+    let last_include = module.includes.iter().map(|include| include.order).max().unwrap_or(0);
+    let mut top: Vec<(u32, bool, String)> = module
+        .includes
+        .iter()
+        .map(|include| (include.order, false, format!("#include <{}>\n", include.name)))
+        .collect();
+    let (early, types): (Vec<&Item>, Vec<&Item>) = module
+        .items
+        .iter()
+        .filter(|item| item.section == Section::Types)
+        .partition(|item| item.kind == "macro" && item.order < last_include);
+    top.extend(early.iter().map(|item| (item.order, true, format!("{}{}", provenance(item), item.text))));
+    top.sort_by_key(|(order, ..)| *order);
+    let mut text = String::new();
+    for (index, (_, is_macro, line)) in top.iter().enumerate() {
+        if index > 0 && *is_macro != top[index - 1].1 {
+            text.push('\n');
+        }
+        text.push_str(line);
+    }
+    if top.last().is_some_and(|(_, is_macro, _)| *is_macro) {
+        text.push('\n');
+    }
+    for own in OWN_INCLUDES {
+        if module.includes.iter().all(|include| include.name != *own) {
+            text.push_str(&format!("#include <{own}>\n"));
+        }
+    }
+    let mut blocks = vec![text];
+    if let Some(name) = module.kbuild_modname {
+        let why = "/* What the copied code calls its module */";
+        blocks.push(format!("{why}\n#undef KBUILD_MODNAME\n#define KBUILD_MODNAME \"{}\"\n", c_string(name)));
+    }
+    blocks.extend(grouped(&types));
+    blocks.extend(externals(module));
+    let code: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Code).collect();
+    blocks.extend(grouped(&code));
+    blocks
+}
+
+fn provenance(item: &Item) -> String {
+    if item.file.is_empty() { String::new() } else { format!("/* from {}:{} */\n", item.file, item.line) }
+}
+
+/// One block an item; macros and other one-liners that follow one another in their file share one.
+fn grouped(items: &[&Item]) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    let mut previous: Option<&Item> = None;
+    for item in items {
+        let lines = item.text.lines().count() as u32;
+        let follows = previous.is_some_and(|before| {
+            let end = before.line + before.text.lines().count() as u32;
+            before.file == item.file && before.kind == item.kind && item.line.saturating_sub(end) < 2 && lines < 3
+        });
+        match blocks.last_mut() {
+            Some(block) if follows => block.push_str(&item.text),
+            _ => blocks.push(format!("{}{}", provenance(item), item.text)),
+        }
+        previous = Some(item);
+    }
+    blocks
+}
+
+/// Declarations of the running kernel's symbols; of those that headers declare, the names.
+fn externals(module: &Module) -> Option<String> {
+    let relocations: Vec<&External> =
+        module.externals.iter().filter(|external| external.entry().is_some()).collect();
+    let declared: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Externals).collect();
+    let place = |external: &External| match external.sympos {
+        0 => external.object.clone(),
+        sympos => format!("{}, sympos {sympos}", external.object),
+    };
+    let mut text = String::new();
+    for item in &declared {
+        let line = item.text.trim_end();
+        let comment = match relocations.iter().find(|external| external.name == item.name) {
+            Some(external) => format!("/* {}; {}:{} */", place(external), item.file, item.line),
+            None => format!("/* exported; {}:{} */", item.file, item.line),
+        };
+        if !line.contains('\n') && line.len() + comment.len() < 100 {
+            text.push_str(&format!("{line} {comment}\n"));
+        } else {
+            text.push_str(&format!("{comment}\n{line}\n"));
+        }
+    }
+    let others: Vec<String> = relocations
+        .iter()
+        .filter(|external| declared.iter().all(|item| item.name != external.name))
+        .map(|external| format!(" *   {} ({})", external.name, place(external)))
+        .collect();
+    let mut block = String::new();
+    if !declared.is_empty() {
+        block.push_str("/* Not exported: the running kernel's own, by klp relocation (klp.symbols) */\n");
+        block.push_str(&text);
+    }
+    if !others.is_empty() {
+        let separator = if declared.is_empty() { "" } else { "\n" };
+        let why = "Not exported either, declared by the headers above:";
+        let alone = "Not exported, declared by the headers above; by klp relocation (klp.symbols):";
+        let title = if declared.is_empty() { alone } else { why };
+        block.push_str(&format!("{separator}/*\n * {title}\n{}\n */\n", others.join("\n")));
+    }
+    (!block.is_empty()).then_some(block)
+}
+
+fn objects<'a>(module: &'a Module) -> Vec<Object<'a>> {
+    let mut objects: BTreeMap<&str, Vec<Function>> = BTreeMap::new();
+    for target in module.targets {
+        objects.entry(&target.object).or_default().push(Function {
+            name: &target.name,
+            new_name: module.naming.new_name(&target.name),
+            sympos: target.sympos,
+        });
+    }
+    let object = |(name, functions): (&'a str, Vec<Function<'a>>)| Object {
+        name,
+        symbol: name.replace('-', "_"),
+        srcversion: module.srcversions.get(name).map(String::as_str),
+        functions,
+    };
+    objects.into_iter().map(object).collect()
+}
