@@ -52,25 +52,23 @@ pub(super) fn compiler(config: &Config) -> Result<String> {
 /// or layout.
 const NO_MATTER: &[&str] = &[
     "AS_VERSION",
-    "BINDGEN_VERSION_TEXT",
     "BUILD_SALT",
     "CC_VERSION_TEXT",
     "LD_VERSION",
     "MODULE_SIG_ALL",
     "MODULE_SIG_KEY",
-    "RUSTC_LLVM_VERSION",
-    "RUSTC_VERSION",
-    "RUSTC_VERSION_TEXT",
-    "RUST_IS_AVAILABLE",
     "SYSTEM_TRUSTED_KEYS",
 ];
+
+/// Starts of options that only tell of the Rust tools of a machine; `CONFIG_RUST` itself is not among them.
+const RUST_TOOLS: &[&str] = &["BINDGEN_", "RUSTC_", "RUST_IS_AVAILABLE"];
 
 /// Refuses a configuration that differs from the image's: its structures or code would be others.
 pub(super) fn compare(image: &Config, built: &Config) -> Result<()> {
     let differences = image.differences(built);
     let lines: Vec<String> = differences
         .into_iter()
-        .filter(|(name, _)| !NO_MATTER.contains(name))
+        .filter(|(name, _)| !NO_MATTER.contains(name) && !RUST_TOOLS.iter().any(|start| name.starts_with(start)))
         .map(|(name, (image, here))| {
             format!("  CONFIG_{name}: {} in the image, {} here", image.unwrap_or("not set"), here.unwrap_or("not set"))
         })
@@ -257,7 +255,13 @@ mod tests {
     #[test]
     fn a_configuration_must_be_the_image_s_but_for_what_does_not_matter() {
         let image = Config::parse("CONFIG_A=y\nCONFIG_LD_VERSION=1\n");
-        assert!(compare(&image, &Config::parse("CONFIG_A=y\nCONFIG_LD_VERSION=2\nCONFIG_BUILD_SALT=\"\"\n")).is_ok());
+        assert!(
+            compare(
+                &image,
+                &Config::parse("CONFIG_A=y\nCONFIG_LD_VERSION=2\nCONFIG_RUSTC_HAS_X=y\nCONFIG_BUILD_SALT=\"\"\n")
+            )
+            .is_ok()
+        );
         let error = compare(&image, &Config::parse("CONFIG_LD_VERSION=1\n")).unwrap_err().to_string();
         assert!(error.contains("CONFIG_A: y in the image, not set here"), "{error}");
     }
