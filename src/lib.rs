@@ -12,6 +12,7 @@ pub mod link;
 pub mod linkage;
 pub mod object;
 pub mod patch;
+pub mod pipeline;
 pub mod prepare;
 pub mod process;
 pub mod render;
