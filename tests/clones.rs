@@ -39,8 +39,7 @@ fn every_kind_of_line() {
     // A copy under its own name is no other function, but its edges count.
     assert_eq!(steps(&report, &["tree"]), []);
     assert_eq!(steps(&report, &["nobody"]), []);
-    let removed: Vec<&str> =
-        report.graph.node_weights().filter(|node| node.removed).map(|node| node.name.as_str()).collect();
+    let removed: Vec<&str> = report.graph.node_weights().filter(|node| node.removed).map(|node| &*node.name).collect();
     assert_eq!(removed, ["helper"]);
 }
 
@@ -95,7 +94,8 @@ fn a_million_lines() {
     const LINES: u32 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let mut text = String::new();
     for i in 0..LINES {
-        let (from, to) = (i / 3, i + 1);
+        // Three lines a function, as the kernel's reports have.
+        let (from, to) = (i / 9, i / 3 + 1);
         writeln!(text, "Callgraph clone;f{from};{from};a.c;3;12;f{to};{to};a.c;9;5;inlining to").unwrap();
     }
     let start = Instant::now();
@@ -106,5 +106,5 @@ fn a_million_lines() {
         "{:?}",
         start.elapsed()
     );
-    assert!(steps.len() == LINES as usize);
+    assert!(steps.len() > LINES as usize / 4);
 }

@@ -13,7 +13,8 @@
 //! One name may stand for several functions of a TU, so nodes
 //! are keyed by name and order, GCC's running number of the symbol.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
@@ -23,11 +24,11 @@ use crate::finding::{Finding, REPORT_INVALID, Result};
 /// One function of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    pub name: String,
+    pub name: Arc<str>,
     /// GCC's number of the symbol, unique within a TU.
     pub order: u32,
     /// Of the definition, as GCC was told it; `(null)` where there is none.
-    pub file: String,
+    pub file: Arc<str>,
     /// Counted from 1; 0 where there is none.
     pub line: u32,
     /// GCC dropped the node itself; its body may live on in others.
@@ -64,7 +65,8 @@ impl Tag {
 #[derive(Debug, Default)]
 pub struct CloneReport {
     pub graph: DiGraph<Node, Tag>,
-    by_name: BTreeMap<String, Vec<NodeIndex>>,
+    /// For look-ups only; its order reaches nothing.
+    by_name: HashMap<Arc<str>, Vec<NodeIndex>>,
 }
 
 /// A step of [`CloneReport::holders`]: `to` has the body of `from`.
@@ -153,9 +155,16 @@ impl CloneReport {
             return None;
         }
         let order = order.parse::<u32>().ok()?;
-        Some(*nodes.entry((name, order)).or_insert_with(|| {
-            self.graph.add_node(Node { name: name.to_string(), order, file: file.to_string(), line, removed: false })
-        }))
+        // Lines of one file follow each other: most nodes share the name of the one before.
+        let file = match self.graph.raw_nodes().last().map(|node| &node.weight) {
+            Some(last) if *last.file == **file => last.file.clone(),
+            _ => (*file).into(),
+        };
+        Some(
+            *nodes.entry((name, order)).or_insert_with(|| {
+                self.graph.add_node(Node { name: (*name).into(), order, file, line, removed: false })
+            }),
+        )
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -164,12 +173,12 @@ impl CloneReport {
 
     /// Every function that has the body of one of `roots` through any number of transformations, breadth first, each with
     /// the step that first led there.
-    pub fn holders<'a>(&self, roots: impl IntoIterator<Item = &'a str>) -> Vec<Step> {
+    pub fn holders<'a>(&'a self, roots: impl IntoIterator<Item = &'a str>) -> Vec<Step> {
         let mut seen = vec![false; self.graph.node_count()];
-        let mut names: BTreeSet<String> = BTreeSet::new();
+        let mut names: HashSet<&str> = HashSet::new();
         let mut queue: VecDeque<NodeIndex> = VecDeque::new();
         for root in roots {
-            names.insert(root.to_string());
+            names.insert(root);
             for node in self.by_name.get(root).into_iter().flatten() {
                 if !std::mem::replace(&mut seen[node.index()], true) {
                     queue.push_back(*node);
@@ -186,9 +195,9 @@ impl CloneReport {
                     continue;
                 }
                 queue.push_back(edge.target());
-                let (from, to) = (self.graph[node].name.clone(), self.graph[edge.target()].name.clone());
-                if names.insert(to.clone()) {
-                    steps.push(Step { from, to, tag: edge.weight().clone() });
+                let (from, to) = (&self.graph[node].name, &self.graph[edge.target()].name);
+                if names.insert(to) {
+                    steps.push(Step { from: from.to_string(), to: to.to_string(), tag: edge.weight().clone() });
                 }
             }
         }

@@ -294,7 +294,8 @@ impl Body<'_> {
                 Place::Here(to, offset) => match self.here(*to, *offset, depth + 1) {
                     Item::To(text) => text,
                     Item::Static(name, offset) => format!("{}{offset:+}", base_name(&name)),
-                    Item::OneOf(names) => base_name(&names[0]),
+                    // Initialisers point to objects that have a size, which come last, more than to those without.
+                    Item::OneOf(names) => names.last().map(|name| format!("{}+0", base_name(name))).unwrap_or_default(),
                     Item::Bytes(_) | Item::Branch(_) => unreachable!("a place is no instruction"),
                 },
             };
