@@ -1,4 +1,492 @@
-//! The command line.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: arguments first, action later; results on standard output, all else on standard error.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::finding::{Error, Finding, Result, Severity, USAGE, io, refuse};
+use crate::kernel::Kernel;
+use crate::link;
+use crate::link::symbols_file;
+use crate::pipeline::{self, Options, Plan};
+use crate::prepare::{self, kernels};
+use crate::render::{json, output};
+use crate::unit::worker;
+use crate::vm;
+
+/// Longest module name: Kbuild, sysfs and the kernel's MODULE_NAME_LEN (56 with its NUL, include/linux/moduleparam.h).
+const NAME_LENGTH: usize = 55;
+
+/// Makes reviewable Linux kernel livepatch modules from a patch.
+///
+/// Exit status: 0 done, 1 done but a person has to look, 2 could not, 130 interrupted.
+#[derive(Parser)]
+#[command(name = "klp-extract", disable_version_flag = true, arg_required_else_help = true)]
+struct Arguments {
+    /// Print versions of this program, gcc and libclang
+    #[arg(long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what is missing on this machine, and how to get it
+    Doctor,
+    /// Make a kernel ready to be patched
+    #[command(subcommand)]
+    Prepare(Prepare),
+    /// Show which functions a patch concerns and why; writes nothing
+    Plan(Request),
+    /// Write the livepatch module for a patch
+    Create(Create),
+    /// Boot the kernel in a virtual machine and try the built module
+    Test(Test),
+    /// List or remove prepared kernels
+    #[command(subcommand)]
+    Kernels(Kernels),
+    /// Write klp relocations into a built module (called by its Makefile)
+    Link(Link),
+    /// Print a klp.symbols as modpost reads it (called by the module's Makefile)
+    Symvers {
+        /// The klp.symbols file
+        file: PathBuf,
+    },
+    #[command(name = worker::SUBCOMMAND, hide = true)]
+    FrontEnd,
+}
+
+#[derive(Subcommand)]
+enum Prepare {
+    /// From Debian's packages, fetched by apt as an ordinary user
+    Debian {
+        /// The kernel's release, as `uname -r` prints it
+        release: String,
+        /// Use only what was downloaded before
+        #[arg(long)]
+        offline: bool,
+    },
+    /// From your own source tree and build folder
+    Local {
+        /// Name of the prepared kernel
+        name: String,
+        /// Kernel source tree
+        #[arg(long)]
+        source: PathBuf,
+        /// Build folder: configuration and generated headers
+        #[arg(long)]
+        build: PathBuf,
+        /// vmlinuz or vmlinux of the running kernel
+        #[arg(long)]
+        image: Option<PathBuf>,
+        /// Folder that has the running kernel's Module.symvers
+        #[arg(long)]
+        headers: Option<PathBuf>,
+        /// Folder of the running kernel's modules
+        #[arg(long)]
+        modules: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Kernels {
+    /// Names, releases and disk use
+    List,
+    /// Free a prepared kernel's disk space
+    Remove { name: String },
+    /// Print the build folder of a kernel (called by the module's Makefile)
+    BuildDir { name: String },
+}
+
+#[derive(Args)]
+struct Request {
+    /// Patch files in order; `-` is standard input
+    #[arg(required = true)]
+    patches: Vec<PathBuf>,
+    /// A prepared kernel: its name, or the path of its kernel.json
+    #[arg(short, long)]
+    kernel: String,
+    /// Lines of context that may differ
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    fuzz: u8,
+    /// Clone report (-fdump-ipa-clones) of a unit, or a folder of them; held against one made on demand
+    #[arg(long, value_name = "PATH")]
+    ipa_clones: Vec<PathBuf>,
+    /// A finding that a person has judged and allows; recorded in the module
+    #[arg(long, value_name = "ID=REASON")]
+    allow: Vec<String>,
+}
+
+#[derive(Args)]
+struct Create {
+    #[command(flatten)]
+    request: Request,
+    /// Folder to write [default: livepatch-PATCH]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Print where the time and memory of the front end went
+    #[arg(long)]
+    timings: bool,
+}
+
+#[derive(Args)]
+struct Test {
+    /// The module's folder, built by make
+    folder: PathBuf,
+    /// Program (static) with arguments, run before, while and after the livepatch is loaded
+    #[arg(long, value_name = "PROGRAM")]
+    trigger: Vec<String>,
+    /// Remove and load the target module again while the livepatch is loaded
+    #[arg(long)]
+    reload: bool,
+}
+
+#[derive(Args)]
+struct Link {
+    /// The built module
+    module: PathBuf,
+    /// Its klp.symbols
+    #[arg(long)]
+    symbols: PathBuf,
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let _ = ctrlc::set_handler(|| {
+        crate::process::end_all();
+        scratch::remove_all();
+        std::process::exit(130);
+    });
+    let result = match arguments.command {
+        _ if arguments.version => version(),
+        Some(command) => run(command),
+        None => refuse(USAGE, "no command given; `klp-extract --help` lists them"),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Error::Refused(findings)) => {
+            report(&findings);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Doctor => doctor(),
+        Command::Prepare(request) => prepare(request),
+        Command::Plan(request) => plan(&request),
+        Command::Create(request) => create(&request),
+        Command::Test(request) => test(&request),
+        Command::Kernels(request) => kernels(request),
+        Command::Link(request) => {
+            let linked = link::link(&request.module, &request.symbols)?;
+            report(&linked.findings);
+            Ok(status(&linked.findings))
+        }
+        Command::Symvers { file } => {
+            let entries = symbols_file::read(&file)?;
+            print(&symbols_file::symvers(&entries, &Default::default())?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::FrontEnd => worker::serve().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Writes to standard output; a reader that went away is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn progress(line: &str) {
+    eprintln!("  {line}");
+}
+
+fn report(findings: &[Finding]) {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| finding.severity);
+    for finding in sorted {
+        eprintln!("{finding}");
+    }
+}
+
+fn status(findings: &[Finding]) -> ExitCode {
+    ExitCode::from(match findings.iter().map(|finding| finding.severity).min() {
+        Some(Severity::Refuse) => 2,
+        Some(Severity::Judge) => 1,
+        _ => 0,
+    })
+}
+
+fn version() -> Result<ExitCode> {
+    let gcc = crate::process::Program::new("gcc").arg("--version").output();
+    let gcc = gcc.ok().map(|output| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or("").to_string());
+    let library = crate::unit::library::find().map(|path| path.display().to_string());
+    print(&format!(
+        "klp-extract {}\n{}\nlibclang: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        gcc.as_deref().unwrap_or("gcc: missing"),
+        library.as_deref().unwrap_or("missing")
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn doctor() -> Result<ExitCode> {
+    let rows = prepare::doctor();
+    let mut text = String::new();
+    for row in &rows {
+        let mark = if row.found.is_some() { "ok     " } else { "MISSING" };
+        let found = row.found.as_deref().unwrap_or(row.why);
+        text.push_str(&format!("{mark}  {:<22} {found}\n", row.name));
+    }
+    print(&text);
+    match prepare::install_line(&rows) {
+        Some(line) => {
+            print(&format!("\nto install what is missing:\n  {line}\n"));
+            Ok(ExitCode::from(1))
+        }
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn prepare(request: Prepare) -> Result<ExitCode> {
+    let descriptor = match request {
+        Prepare::Debian { release, offline } => prepare::debian(&release, offline, &mut progress)?,
+        Prepare::Local { name, source, build, image, headers, modules } => {
+            prepare::local(&prepare::LocalOptions { name, source, build, image, headers, modules }, &mut progress)?
+        }
+    };
+    print(&format!("{} is ready: use it with -k {}\n", descriptor.name, descriptor.name));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kernels(request: Kernels) -> Result<ExitCode> {
+    match request {
+        Kernels::List => {
+            for kernel in kernels::list()? {
+                print(&format!("{:<32} {:<28} {:>6} MB\n", kernel.name, kernel.release.as_deref().unwrap_or("unfinished"), kernel.size >> 20));
+            }
+        }
+        Kernels::Remove { name } => {
+            let freed = kernels::remove(&name)?;
+            print(&format!("{name} removed, {} MB freed\n", freed >> 20));
+        }
+        Kernels::BuildDir { name } => print(&format!("{}\n", Kernel::open(&name)?.build().display())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what a request names.
+fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
+    let mut patches = Vec::new();
+    for path in &request.patches {
+        let bytes = if path.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes).map_err(io("read", path))?;
+            bytes
+        } else {
+            std::fs::read(path).map_err(io("read", path))?
+        };
+        let shown = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+        patches.push((shown.into_owned(), bytes));
+    }
+    let stem = request.patches[0].file_stem().map_or("stdin".into(), |stem| stem.to_string_lossy().into_owned());
+    let default = format!("livepatch-{}", if stem == "-" { "stdin" } else { &stem });
+    let name = name.and_then(Path::file_name).map_or(default, |name| name.to_string_lossy().into_owned());
+    let allow = request.allow.iter().map(|pair| allowed(pair)).collect::<Result<_>>()?;
+    Ok(Options {
+        patches,
+        kernel: request.kernel.clone(),
+        fuzz: request.fuzz,
+        ipa_clones: request.ipa_clones.clone(),
+        name: module_name(&name),
+        allow,
+    })
+}
+
+fn allowed(pair: &str) -> Result<(String, String)> {
+    let (id, reason) = pair.split_once('=').unwrap_or((pair, ""));
+    if reason.trim().is_empty() {
+        return refuse(USAGE, format!("--allow {pair}: give the reason, as in --allow {id}=\"who judged it and why\""));
+    }
+    if !crate::finding::REGISTRY.iter().any(|known| known.0.id == id) {
+        return refuse(USAGE, format!("--allow {pair}: no finding has the id {id}"));
+    }
+    Ok((id.to_string(), reason.to_string()))
+}
+
+/// A name that Kbuild, C and sysfs take.
+fn module_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+    name.chars().map(plain).take(NAME_LENGTH).collect()
+}
+
+fn plan(request: &Request) -> Result<ExitCode> {
+    let options = options(request, None)?;
+    let kernel = Kernel::open(&options.kernel)?;
+    let scratch = scratch::Folder::new()?;
+    let plan = pipeline::plan(&kernel, &options, scratch.path(), &mut progress)?;
+    print(&plan_text(&plan));
+    report(&plan.findings);
+    Ok(status(&plan.findings))
+}
+
+fn plan_text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for unit in &plan.units {
+        text.push_str(&format!("{} ({})\n", unit.command.source, unit.command.object));
+        for name in &unit.affected.patched {
+            text.push_str(&format!("  patched  {name}\n"));
+        }
+        for target in &unit.affected.targets {
+            text.push_str(&format!("  replace  {}\n", target.name));
+            for reason in &target.chain {
+                text.push_str(&format!("             {reason}\n"));
+            }
+        }
+    }
+    text
+}
+
+fn create(request: &Create) -> Result<ExitCode> {
+    let options = options(&request.request, request.output.as_deref())?;
+    let folder = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
+    let kernel = Kernel::open(&options.kernel)?;
+    let scratch = scratch::Folder::new()?;
+    let plan = pipeline::plan(&kernel, &options, scratch.path(), &mut progress)?;
+    let mut livepatch = pipeline::create(&kernel, &options, &plan, scratch.path(), &mut progress)?;
+    let report_text = json::render(&kernel, &options, &plan, &livepatch)?;
+    livepatch.files.push((json::FILE.into(), report_text));
+    let written = output::write(&folder, &livepatch.files)?;
+    print(&plan_text(&plan));
+    report(&livepatch.findings);
+    let lines = livepatch.files[0].1.lines().count();
+    let state = match written {
+        output::Written::New => "written",
+        output::Written::Replaced => "written anew",
+        output::Written::Unchanged => "unchanged",
+    };
+    print(&format!("{}/{} {state}: {lines} lines\n", folder.display(), livepatch.files[0].0));
+    if request.timings {
+        print(&timings(&livepatch.usage));
+    }
+    eprintln!("next: {}", next_command(&folder));
+    Ok(status(&livepatch.findings))
+}
+
+fn timings(usage: &worker::Usage) -> String {
+    format!(
+        "front end: expand {:.2} s, libclang {:.2} s, closure {:.2} s, gcc -E {:.2} s, peak memory {} MB\n",
+        usage.expand,
+        usage.libclang,
+        usage.closure,
+        usage.gcc,
+        usage.peak_memory >> 20
+    )
+}
+
+/// The make command; it names the program where it isn't on the user's path.
+fn next_command(folder: &Path) -> String {
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        let same = |folder: PathBuf| folder.join("klp-extract").canonicalize().ok() == std::env::current_exe().ok();
+        std::env::split_paths(&path).any(same)
+    });
+    let program = std::env::current_exe().unwrap_or_default();
+    let variable = if found { String::new() } else { format!(" KLP_EXTRACT={}", program.display()) };
+    format!("make -C {}{variable}", folder.display())
+}
+
+fn test(request: &Test) -> Result<ExitCode> {
+    let built = Built::read(&request.folder)?;
+    let kernel = Kernel::open(&built.kernel)?;
+    let Some(image) = &kernel.descriptor.image else {
+        return refuse(USAGE, format!("{} was prepared without an image to boot", kernel.descriptor.name));
+    };
+    let module = request.folder.join(format!("{}.ko", built.name));
+    if !module.is_file() {
+        return refuse(USAGE, format!("{} is not built; run {}", module.display(), next_command(&request.folder)));
+    }
+    let mut machine = vm::Plan::new(image, &module, &built.name.replace('-', "_"));
+    machine.reload = request.reload;
+    let mut objects = built.objects.iter().filter(|object| *object != symbols_file::VMLINUX);
+    if let (Some(object), Some(folder)) = (objects.next(), &kernel.descriptor.modules) {
+        machine.target_modules = vm::modules::load_order(folder, object)?;
+    }
+    machine.triggers = request.trigger.iter().map(|line| trigger(line)).collect::<Result<_>>()?;
+    let scratch = scratch::Folder::new()?;
+    let transcript = vm::run(&machine, scratch.path(), &mut progress)?;
+    let text = transcript.render();
+    let path = request.folder.join("test-transcript.txt");
+    std::fs::write(&path, &text).map_err(io("write", &path))?;
+    print(&text);
+    report(&transcript.findings);
+    Ok(status(&transcript.findings))
+}
+
+fn trigger(line: &str) -> Result<vm::Trigger> {
+    let words = shlex::split(line).filter(|words| !words.is_empty());
+    let Some(words) = words else { return refuse(USAGE, format!("--trigger {line}: the quotes don't match")) };
+    Ok(vm::Trigger { name: line.to_string(), program: PathBuf::from(&words[0]), args: words[1..].to_vec() })
+}
+
+/// What a module's folder says of itself.
+struct Built {
+    name: String,
+    kernel: String,
+    objects: Vec<String>,
+}
+
+impl Built {
+    fn read(folder: &Path) -> Result<Built> {
+        let path = folder.join(json::FILE);
+        let text = std::fs::read(&path).map_err(io("read", &path))?;
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let string = |value: &serde_json::Value| value.as_str().map(str::to_string);
+        let targets = value["targets"].as_array().cloned().unwrap_or_default();
+        let objects: std::collections::BTreeSet<String> =
+            targets.iter().filter_map(|target| string(&target["object"])).collect();
+        match (string(&value["name"]), string(&value["kernel"]["name"])) {
+            (Some(name), Some(kernel)) if !objects.is_empty() => {
+                Ok(Built { name, kernel, objects: objects.into_iter().collect() })
+            }
+            _ => refuse(USAGE, format!("{} is not a livepatch.json of this program", path.display())),
+        }
+    }
+}
+
+/// Scratch folders that a Ctrl-C must not leave behind.
+mod scratch {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    use crate::finding::{Result, io};
+
+    static FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+    /// A folder that goes with the value, or with the program when it is interrupted.
+    pub struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        pub fn new() -> Result<Folder> {
+            let all = std::env::temp_dir();
+            let folder = tempfile::Builder::new().prefix("klp-extract-").tempdir().map_err(io("create a folder in", &all))?;
+            FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).insert(folder.path().to_path_buf());
+            Ok(Folder(folder))
+        }
+
+        pub fn path(&self) -> &Path {
+            self.0.path()
+        }
+    }
+
+    pub fn remove_all() {
+        for folder in FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
 }

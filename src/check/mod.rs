@@ -215,7 +215,11 @@ fn without_specifiers(words: Vec<Word>) -> Vec<Word> {
 fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String> {
     let added_static = target && found.first().is_some_and(|w| w.0 == "static") && expected.first() != found.first();
     let found = if added_static { &found[1..] } else { found };
-    let differs = |(a, b): (&Word, &Word)| a.0 != b.0 && !(a.1 && b.1);
+    let mut attribute = Attribute::default();
+    let differs = |(a, b): (&Word, &Word)| {
+        let inside = attribute.step(a.0);
+        a.0 != b.0 && !(a.1 && b.1) && !(inside && bare(a.0) == bare(b.0))
+    };
     let at = expected.iter().zip(found).position(differs);
     let at = match at {
         Some(at) => at,
@@ -227,4 +231,29 @@ fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String>
         words.iter().map(|word| word.0).collect::<Vec<_>>().join(" ")
     };
     Some(format!("the kernel has `{}`, the module `{}`", around(expected), around(found)))
+}
+
+/// Follows the tokens of a statement: are we inside of `__attribute__((...))`?
+#[derive(Default)]
+struct Attribute {
+    pending: bool,
+    depth: u32,
+}
+
+impl Attribute {
+    fn step(&mut self, text: &str) -> bool {
+        match text {
+            "(" if self.pending || self.depth > 0 => self.depth += 1,
+            ")" if self.depth > 0 => self.depth -= 1,
+            _ => {}
+        }
+        self.pending = matches!(text, "__attribute__" | "__attribute");
+        self.depth > 0
+    }
+}
+
+/// An attribute's name without the underscores that GCC ignores: headers in another order may spell it the other way
+/// (`notrace` of include/linux/compiler_types.h and of arch/x86/include/asm/linkage.h; GCC manual, "Attribute Syntax").
+fn bare(name: &str) -> &str {
+    name.strip_prefix("__").and_then(|name| name.strip_suffix("__")).unwrap_or(name)
 }

@@ -248,6 +248,17 @@ impl Commands {
         self.0.commands.iter().map(|c| self.command(c)).collect()
     }
 
+    /// The arguments that most units share.
+    pub fn common(&self) -> std::collections::BTreeSet<&str> {
+        let mut uses = vec![0usize; self.0.lists.len()];
+        for command in &self.0.commands {
+            uses[command.list as usize] += 1;
+        }
+        let most = uses.iter().enumerate().max_by_key(|(_, count)| **count).map(|(list, _)| list);
+        let words = most.map_or(&[][..], |list| &self.0.lists[list]);
+        words.iter().map(|id| self.0.words[*id as usize].as_str()).collect()
+    }
+
     /// Every source there is, once each, sorted.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         let mut previous = "";

@@ -113,6 +113,8 @@ pub struct Module {
     /// The kernel's names of the modules that it needs directly.
     pub depends: Vec<String>,
     pub vermagic: String,
+    /// Checksum of the sources; only modules with MODULE_VERSION have one on Debian (scripts/mod/sumversion.c).
+    pub srcversion: Option<String>,
     pub symbols: SymbolTable,
 }
 
@@ -135,6 +137,7 @@ impl Module {
             name: module_name(field("name").ok_or("its .modinfo has no name=")?),
             depends: depends.map(module_name).collect(),
             vermagic: field("vermagic").unwrap_or_default().trim_end().into(),
+            srcversion: field("srcversion").map(|version| version.to_string()),
             symbols: symbol_table(&file)?,
         })
     }

@@ -1,5 +1,8 @@
 //! Renders the module's files from `templates/` (tera, embedded in the program). Rendering never decides anything.
 
+pub mod json;
+pub mod output;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

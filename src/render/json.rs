@@ -1,0 +1,162 @@
+//! `livepatch.json`: every decision with its reason, every finding, hashes of every input. The schema is documented in
+//! `docs/livepatch-json.md`; readers must look at `schema` first.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::affected::Reason;
+use crate::finding::Finding;
+use crate::kernel::Kernel;
+use crate::linkage::External;
+use crate::pipeline::{Livepatch, Options, Plan};
+use crate::rewrite::Section;
+
+/// Counted up with every change that a reader can notice.
+pub const SCHEMA: u32 = 1;
+
+/// The file's name in the module's folder.
+pub const FILE: &str = "livepatch.json";
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    tool: &'a str,
+    name: &'a str,
+    kernel: KernelIdentity<'a>,
+    patched: Vec<&'a str>,
+    affected: Vec<Chained<'a>>,
+    targets: Vec<Target<'a>>,
+    externals: &'a [External],
+    copied: Vec<Copied<'a>>,
+    includes: Vec<Included<'a>>,
+    /// Things that translation validation found equal.
+    validated: usize,
+    findings: &'a [Finding],
+    /// SHA-256 by name.
+    inputs: BTreeMap<String, String>,
+    /// SHA-256 of the files written beside this one.
+    outputs: BTreeMap<&'a str, String>,
+}
+
+#[derive(Serialize)]
+struct KernelIdentity<'a> {
+    name: &'a str,
+    release: &'a str,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+struct Chained<'a> {
+    name: &'a str,
+    chain: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    name: &'a str,
+    object: &'a str,
+    sympos: u32,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Copied<'a> {
+    name: &'a str,
+    kind: &'a str,
+    file: &'a str,
+    line: u32,
+    reason: &'a str,
+    edits: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Included<'a> {
+    name: &'a str,
+    reason: &'a str,
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A chain of reasons in one line.
+pub fn sentence(chain: &[Reason]) -> String {
+    chain.iter().map(|reason| reason.to_string()).collect::<Vec<_>>().join("; ")
+}
+
+/// The text of the file.
+pub fn render(kernel: &Kernel, options: &Options, plan: &Plan, livepatch: &Livepatch) -> crate::finding::Result<String> {
+    let mut inputs: BTreeMap<String, String> =
+        options.patches.iter().map(|(name, bytes)| (format!("patch {name}"), sha256(bytes))).collect();
+    inputs.extend(kernel.hashes()?.into_iter().map(|(name, hash)| (format!("kernel {name}"), hash)));
+    for unit in &plan.units {
+        let path = kernel.source().join(&unit.command.source);
+        if let Ok(bytes) = std::fs::read(&path) {
+            inputs.insert(unit.command.source.clone(), sha256(&bytes));
+        }
+    }
+    let affected = plan.units.iter().flat_map(|unit| &unit.affected.affected);
+    let copied = livepatch.items.iter().filter(|item| item.section != Section::Externals && !item.file.is_empty());
+    let report = Report {
+        schema: SCHEMA,
+        tool: concat!("klp-extract ", env!("CARGO_PKG_VERSION")),
+        name: &livepatch.name,
+        kernel: KernelIdentity {
+            name: &kernel.descriptor.name,
+            release: &kernel.descriptor.release,
+            version: kernel.descriptor.version.as_deref().unwrap_or_default(),
+        },
+        patched: plan.units.iter().flat_map(|unit| &unit.affected.patched).map(String::as_str).collect(),
+        affected: affected
+            .map(|function| Chained {
+                name: &function.name,
+                chain: function.chain.iter().map(|reason| reason.to_string()).collect(),
+            })
+            .collect(),
+        targets: plan
+            .targets()
+            .into_iter()
+            .map(|target| Target {
+                name: &target.name,
+                object: &target.object,
+                sympos: target.sympos,
+                reason: sentence(&target.chain),
+            })
+            .collect(),
+        externals: &livepatch.externals,
+        copied: copied
+            .map(|item| Copied {
+                name: &item.name,
+                kind: item.kind,
+                file: &item.file,
+                line: item.line,
+                reason: &item.reason,
+                edits: &item.edits,
+            })
+            .collect(),
+        includes: livepatch
+            .includes
+            .iter()
+            .map(|include| Included { name: &include.name, reason: &include.reason })
+            .collect(),
+        validated: livepatch.compared,
+        findings: &livepatch.findings,
+        inputs,
+        outputs: livepatch.files.iter().map(|(name, text)| (name.as_str(), sha256(text.as_bytes()))).collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&report).expect("a report has only string keys");
+    text.push('\n');
+    Ok(text)
+}
+
+/// What a folder's `livepatch.json` says of the files beside it; `None` where it isn't one.
+pub fn outputs(text: &[u8]) -> Option<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Written {
+        outputs: BTreeMap<String, String>,
+    }
+    serde_json::from_slice::<Written>(text).ok().map(|written| written.outputs)
+}
