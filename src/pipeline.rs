@@ -137,7 +137,7 @@ pub fn create(kernel: &Kernel, options: &Options, plan: &Plan, scratch: &Path, p
     let roots = roots(kernel, &plan.applied.overlay);
     let source = scratch.join(format!("{}.c", options.name));
     let module = check::module_command(&unit.command, &options.name, &source, kernel.source());
-    let chosen = includes::choose(&closure, &module, kernel.build(), &roots, scratch)?;
+    let chosen = includes::choose(&closure, &module, (kernel.source(), kernel.build()), &roots, scratch)?;
     progress("rewrite");
     let mut sources = Sources::new(plan.applied.overlay.root().to_path_buf(), kernel.build().to_path_buf());
     let items = rewrite::items(&closure, &mut sources, &naming)?;

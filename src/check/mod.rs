@@ -96,6 +96,10 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
     let mut validation = Validation::default();
     for node in closure.graph.node_weights() {
         let Some((name, role)) = node.names.first() else { continue };
+        if *role == Role::Prototype && node.extent == Extent::Whole && naming.targets.contains(name) {
+            // Declared again beside its definition, which is compared.
+            continue;
+        }
         let target = *role == Role::Function && naming.targets.contains(name) && node.extent == Extent::Whole;
         let key = (if target { naming.new_name(name) } else { name.clone() }, role.is_tag());
         let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);

@@ -91,15 +91,23 @@ pub struct MacroDefinition {
     pub undefined: Option<Position>,
 }
 
-/// One `#include` that GCC followed.
+/// The first time that GCC entered a file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Included {
-    /// File that has the directive.
-    pub parent: u32,
-    /// Place of the directive; the line may be one too far.
-    pub position: Position,
-    /// File that was included.
+pub struct Entered {
     pub file: u32,
+    /// File that included it.
+    pub parent: u32,
+    /// Place in the unit.
+    pub order: u32,
+}
+
+/// One `#include` of a file that is copied from, be it that GCC had no need to enter the file again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Directive {
+    /// As written between the brackets or quotes.
+    pub name: String,
+    /// Place in the unit.
+    pub order: u32,
 }
 
 /// A struct or union that is mentioned but need not be complete.
@@ -120,8 +128,8 @@ pub struct Closure {
     pub texts: Vec<String>,
     pub groups: Vec<CopiedGroup>,
     pub macros: BTreeMap<u32, MacroDefinition>,
-    pub includes: Vec<Included>,
-    /// By copied group's first node.
+    pub entered: Vec<Entered>,
+    pub directives: Vec<Directive>,
     pub mentions: BTreeSet<Mention>,
 }
 
@@ -378,14 +386,17 @@ impl Walk<'_, '_> {
             };
             (index as u32, definition)
         });
-        let includes = self.unit.reader.includes.iter().map(|include| Included {
-            parent: include.parent.0,
-            position: Position { file: include.parent.0, line: include.line, column: 0, order: include.offset },
+        let mut seen = BTreeSet::new();
+        let entered = self.unit.reader.includes.iter().filter(|include| seen.insert(include.file.0));
+        let entered = entered.map(|include| Entered {
             file: include.file.0,
+            parent: include.parent.0,
+            order: include.offset,
         });
         Closure {
             macros: macros.collect(),
-            includes: includes.collect(),
+            entered: entered.collect(),
+            directives: self.places.directives(),
             files: self.places.all(),
             texts: self.texts.texts,
             groups: groups.into_values().collect(),

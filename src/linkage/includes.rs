@@ -11,7 +11,6 @@ use crate::closure::Closure;
 use crate::finding::Result;
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
-use crate::unit::clang::Extent;
 use crate::unit::place::{self, Class};
 
 /// One `#include` of the module.
@@ -36,38 +35,60 @@ const FOLDERS: &[&str] = &[
     "include/",
 ];
 
-/// The name by which a public header is included.
-pub fn spelled(path: &str) -> String {
-    let name = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder));
-    name.unwrap_or(path).to_string()
+/// The name of a public header below its include folder.
+fn plain(path: &str) -> &str {
+    FOLDERS.iter().find_map(|folder| path.strip_prefix(folder)).unwrap_or(path)
+}
+
+/// The names by which public headers are included.
+struct Names<'a> {
+    closure: &'a Closure,
+    source: &'a Path,
+}
+
+impl Names<'_> {
+    /// A user-space API header goes by the name of the kernel's header around it. Where that one exists and does not
+    /// include it (`linux/mount.h`), the name begins with `uapi/`.
+    fn of(&self, file: u32) -> String {
+        let path = &self.closure.files[file as usize].path;
+        let name = plain(path);
+        if !path.contains("/uapi/") || path.contains("/generated/") {
+            return name.to_string();
+        }
+        let around = [format!("include/{name}"), format!("arch/x86/include/{name}")];
+        let parent = self.closure.entered.iter().find(|entered| entered.file == file).map(|entered| entered.parent);
+        let parent = parent.map(|parent| &self.closure.files[parent as usize].path);
+        let around = around.iter().find(|around| self.source.join(around).is_file());
+        match around {
+            Some(around) if parent != Some(around) => format!("uapi/{name}"),
+            _ => name.to_string(),
+        }
+    }
 }
 
 /// Headers that every unit gets by the command line's `-include`.
 const ALWAYS: &[&str] = &["linux/compiler-version.h", "linux/kconfig.h", "linux/compiler_types.h"];
 
 /// Chooses the includes. `module` is the command that the module is compiled with; `roots` as in
-/// [`crate::unit::place::classify`].
+/// [`crate::unit::place::classify`], `source` the kernel's.
 pub fn choose(
     closure: &Closure,
     module: &CompileCommand,
-    build: &Path,
+    (source, build): (&Path, &Path),
     roots: &[String],
     scratch: &Path,
 ) -> Result<Vec<Include>> {
     let (direct, needed) = headers(closure);
-    let first = first_inclusions(closure);
+    let names = Names { closure, source };
+    let first: BTreeMap<u32, u32> = closure.entered.iter().map(|entered| (entered.file, entered.order)).collect();
+    let by_name: BTreeMap<String, u32> = direct.keys().map(|file| (names.of(*file), *file)).collect();
     let mut chosen: Vec<Include> = Vec::new();
-    for include in &closure.includes {
-        let file = &closure.files[include.file as usize];
-        let by_source = matches!(closure.files[include.parent as usize].class, Class::Source | Class::Private);
-        let name = spelled(&file.path);
-        if !by_source || file.class != Class::Public || ALWAYS.contains(&name.as_str()) {
-            continue;
-        }
-        if let Some(reason) = direct.get(&include.file)
-            && chosen.iter().all(|known| known.name != name)
-        {
-            chosen.push(Include { name, order: include.position.order, reason: reason.clone() });
+    for directive in &closure.directives {
+        let Some(file) = by_name.get(&directive.name) else { continue };
+        let always = ALWAYS.contains(&directive.name.as_str());
+        if !always && chosen.iter().all(|known| known.name != directive.name) {
+            let reason = direct[file].clone();
+            chosen.push(Include { name: directive.name.clone(), order: directive.order, reason });
         }
     }
     // A header brings others, so that each addition is followed by a new look; every round adds one.
@@ -75,19 +96,17 @@ pub fn choose(
     rest.sort_by_key(|file| first.get(file));
     loop {
         let reached = reached(&chosen, module, build, roots, scratch)?;
+        let known = |name: &String| chosen.iter().any(|include| include.name == *name);
         let missing = rest.iter().find(|file| {
-            let name = spelled(&closure.files[**file as usize].path);
-            !reached.contains(&closure.files[**file as usize].path) && chosen.iter().all(|c| c.name != name)
+            !reached.contains(&closure.files[**file as usize].path) && !known(&names.of(**file))
         });
         let Some(missing) = missing else { break };
-        let file = includable(closure, *missing);
-        let name = spelled(&closure.files[file as usize].path);
-        let known = chosen.iter().any(|c| c.name == name);
-        let file = if known { *missing } else { file };
+        let better = includable(closure, *missing);
+        let file = if known(&names.of(better)) { *missing } else { better };
         let path = &closure.files[*missing as usize].path;
         let reason = direct.get(missing).cloned().unwrap_or_else(|| format!("needed by what {path} declares"));
         let order = first.get(&file).copied().unwrap_or(u32::MAX);
-        chosen.push(Include { name: spelled(&closure.files[file as usize].path), order, reason });
+        chosen.push(Include { name: names.of(file), order, reason });
         chosen.sort_by_key(|include| include.order);
     }
     Ok(chosen)
@@ -121,27 +140,16 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
             direct.entry(definition.position.file).or_insert_with(|| definition.name.clone());
         }
     }
-    let signatures = closure.graph.node_weights().any(|node| node.extent == Extent::Signature);
     let macros = closure.groups.iter().flat_map(|group| &group.macros);
     needed.extend(macros.map(|id| closure.macros[id].position.file).filter(|file| public(*file)));
-    debug_assert!(signatures || !needed.is_empty() || closure.groups.is_empty());
     (direct, needed)
-}
-
-/// By file: the offset at which it was first included.
-fn first_inclusions(closure: &Closure) -> BTreeMap<u32, u32> {
-    let mut first = BTreeMap::new();
-    for include in &closure.includes {
-        first.entry(include.file).or_insert(include.position.order);
-    }
-    first
 }
 
 /// The header by which a file is to be included: itself, or the nearest one on the way to it that is meant for users.
 /// `asm-generic/` is included by `asm/`, and that often by `linux/` of the same name.
 fn includable(closure: &Closure, file: u32) -> u32 {
-    let name = |file: u32| spelled(&closure.files[file as usize].path);
-    let parent = |file: u32| closure.includes.iter().find(|include| include.file == file).map(|i| i.parent);
+    let name = |file: u32| plain(&closure.files[file as usize].path);
+    let parent = |file: u32| closure.entered.iter().find(|entered| entered.file == file).map(|e| e.parent);
     let public = |file: &u32| closure.files[*file as usize].class == Class::Public;
     let base = |file: u32| name(file).rsplit('/').next().unwrap_or_default().to_string();
     let mut at = file;
@@ -191,7 +199,7 @@ mod tests {
             ("arch/x86/include/asm/page.h", "asm/page.h"),
             ("include/generated/autoconf.h", "generated/autoconf.h"),
         ] {
-            assert_eq!(spelled(path), name);
+            assert_eq!(plain(path), name);
         }
     }
 }

@@ -190,7 +190,9 @@ fn blocks(module: &Module) -> Vec<String> {
 }
 
 fn provenance(item: &Item) -> String {
-    if item.file.is_empty() { String::new() } else { format!("/* from {}:{} */\n", item.file, item.line) }
+    let separator = if item.preamble.is_empty() { "" } else { "\n" };
+    let from = if item.file.is_empty() { String::new() } else { format!("/* from {}:{} */\n", item.file, item.line) };
+    format!("{}{separator}{from}", item.preamble)
 }
 
 /// One block an item; macros and other one-liners that follow one another in their file share one.

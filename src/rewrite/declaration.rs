@@ -66,6 +66,7 @@ pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex) -> R
         file: closure.files[node.position.file as usize].path.clone(),
         line: node.position.line,
         reason: reason(closure, index),
+        preamble: String::new(),
         text: wrapped(&text),
         edits: Vec::new(),
     })

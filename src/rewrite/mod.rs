@@ -47,6 +47,9 @@ pub struct Item {
     pub file: String,
     pub line: u32,
     pub reason: String,
+    /// Redefinitions that the text needs before it; not from the source.
+    #[serde(skip)]
+    pub preamble: String,
     #[serde(skip)]
     pub text: String,
     /// Changes to the source's text, in words.
@@ -214,8 +217,8 @@ fn copied(
         text.text.replace_range(at..at + length, &new);
     }
     let comment = sources.comment_above(closure, group.start)?;
-    let body = [redefinitions.unwrap_or_default(), comment, text.text].concat();
     Ok(Item {
+        preamble: redefinitions.unwrap_or_default(),
         section,
         order: group.start.order,
         name,
@@ -223,7 +226,7 @@ fn copied(
         file: closure.files[first.position.file as usize].path.clone(),
         line: group.start.line,
         reason: reason(closure, nodes[0]),
-        text: body,
+        text: comment + &text.text,
         edits,
     })
 }
@@ -272,6 +275,7 @@ fn macro_items(closure: &Closure, sources: &mut Sources, macros: &BTreeSet<u32>)
             file: file.path.clone(),
             line: position.line,
             reason: "used by copied text".into(),
+            preamble: String::new(),
             text,
             edits: Vec::new(),
         };
@@ -309,6 +313,7 @@ fn forward_declarations(closure: &Closure) -> Vec<Item> {
             file: String::new(),
             line: 0,
             reason: "only pointed to".into(),
+            preamble: String::new(),
             text: format!("{} {};\n", if mention.union { "union" } else { "struct" }, mention.name),
             edits: Vec::new(),
         })

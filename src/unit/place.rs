@@ -1,8 +1,13 @@
 //! Where things are: files of a unit told apart (source file, private header, public header), and positions in them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
+use crate::closure::Directive;
+
 use super::expand::Expanded;
+use super::worker::Request;
 
 /// What a file is to an out-of-tree module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +50,8 @@ pub struct Places<'a> {
     unit: &'a Expanded,
     places: Vec<Place>,
     main: u32,
+    /// GCC's working directory.
+    folder: PathBuf,
 }
 
 /// Sorts a path as GCC names it. `roots` are the prefixes of the kernel source (the overlay's first, with trailing `/`).
@@ -75,6 +82,19 @@ pub fn classify(path: &str, roots: &[String]) -> Place {
     Place { path, generated, class }
 }
 
+/// The name that an `#include` line gives between its brackets or quotes.
+fn included_name(line: &[u8]) -> Option<String> {
+    let line = std::str::from_utf8(line).ok()?;
+    let rest = line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include")?.trim_start();
+    let (open, rest) = (rest.chars().next()?, rest.get(1..)?);
+    let close = match open {
+        '<' => '>',
+        '"' => '"',
+        _ => return None,
+    };
+    rest.split_once(close).map(|(name, _)| name.to_string())
+}
+
 /// Takes `.` and `x/..` out of a relative path.
 fn normalise(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -91,17 +111,18 @@ fn normalise(path: &str) -> String {
 }
 
 impl<'a> Places<'a> {
-    /// `copied` are paths of public headers that the patch changes: the module is built against headers that lack the
-    /// change, so what it needs of them is copied.
-    pub fn new(unit: &'a Expanded, source: &str, roots: &[String], copied: &[String]) -> Places<'a> {
+    /// Public headers that the patch changes count as private: the module is built against headers that lack the change,
+    /// so what it needs of them is copied.
+    pub fn new(unit: &'a Expanded, request: &Request) -> Places<'a> {
+        let Request { command, build, roots, copied_headers: copied, .. } = request;
         let mut places: Vec<Place> = unit.reader.files.iter().map(|file| classify(file, roots)).collect();
         for place in &mut places {
             if place.class == Class::Public && copied.contains(&place.path) {
                 place.class = Class::Private;
             }
         }
-        let main = unit.reader.files.iter().position(|file| file == source).unwrap_or(0) as u32;
-        Places { unit, places, main }
+        let main = unit.reader.files.iter().position(|file| *file == command.source).unwrap_or(0) as u32;
+        Places { unit, places, main, folder: build.clone() }
     }
 
     pub fn position(&self, offset: u32) -> Position {
@@ -116,6 +137,36 @@ impl<'a> Places<'a> {
 
     pub fn is_main(&self, file: u32) -> bool {
         self.main == file || self.places[file as usize].class == Class::Source
+    }
+
+    /// The `#include` lines of the files that are copied from, in the order of the unit. They are read from the files
+    /// themselves, for GCC's text shows only those that made it enter a file.
+    pub fn directives(&self) -> Vec<Directive> {
+        let markers = &self.unit.reader.markers;
+        let mut directives = Vec::new();
+        for (index, place) in self.places.iter().enumerate() {
+            if !matches!(place.class, Class::Source | Class::Private) {
+                continue;
+            }
+            let path = self.folder.join(&self.unit.reader.files[index]);
+            let text = std::fs::read(&path).unwrap_or_default();
+            for (number, line) in (1u32..).zip(text.split(|byte| *byte == b'\n')) {
+                let Some(name) = included_name(line) else { continue };
+                let marker = markers.iter().filter(|m| m.file.0 == index as u32 && m.line <= number).next_back();
+                let Some(marker) = marker else { continue };
+                directives.push(Directive { name, order: self.line_offset(marker.offset, number - marker.line) });
+            }
+        }
+        directives.sort_by_key(|directive| directive.order);
+        directives
+    }
+
+    /// The offset at which the line that many lines behind `offset` starts.
+    fn line_offset(&self, offset: u32, lines: u32) -> u32 {
+        let text = &self.unit.reader.source[offset as usize..];
+        let newlines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let Some(last) = lines.checked_sub(1) else { return offset };
+        offset + newlines.map(|(at, _)| at as u32 + 1).nth(last as usize).unwrap_or(text.len() as u32)
     }
 
     pub fn all(&self) -> Vec<Place> {

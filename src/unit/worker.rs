@@ -99,7 +99,7 @@ fn answer(request: &Request) -> Result<Answer> {
     clang::load()?;
     let parsed = clang::Parsed::new(&unit, &outline)?;
     let has_parsed = clock();
-    let places = Places::new(&unit, &request.command.source, &request.roots, &request.copied_headers);
+    let places = Places::new(&unit, request);
     let closure = closure::close(&unit, &outline, &parsed, &places, &request.scope)?;
     let peak = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss() as u64 * 1024);
     let usage = Usage {
