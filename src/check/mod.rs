@@ -217,6 +217,7 @@ fn without_specifiers(words: Vec<Word>) -> Vec<Word> {
 
 /// The first difference in words; a target may have an added `static`.
 fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String> {
+    let (expected, found) = (&without_addressable(expected)[..], &without_addressable(found)[..]);
     let added_static = target && found.first().is_some_and(|w| w.0 == "static") && expected.first() != found.first();
     let found = if added_static { &found[1..] } else { found };
     let mut attribute = Attribute::default();
@@ -260,4 +261,26 @@ impl Attribute {
 /// (`notrace` of include/linux/compiler_types.h and of arch/x86/include/asm/linkage.h; GCC manual, "Attribute Syntax").
 fn bare(name: &str) -> &str {
     name.strip_prefix("__").and_then(|name| name.strip_suffix("__")).unwrap_or(name)
+}
+
+/// A body without the pointers that only tell objtool of built-in code that a static call's key is in use:
+/// `__ADDRESSABLE` makes them in a section that the linker discards, and `__raw_static_call` uses it under `#ifndef MODULE`
+/// (include/linux/compiler.h, include/linux/static_call_types.h).
+fn without_addressable<'a>(words: &[Word<'a>]) -> Vec<Word<'a>> {
+    let mut kept = Vec::with_capacity(words.len());
+    let mut at = 0;
+    while at < words.len() {
+        if words[at].0 == "static" {
+            let end = words[at..].iter().position(|word| word.0 == ";").map_or(words.len(), |length| at + length);
+            let declaration = &words[at..end];
+            let discarded = declaration.iter().any(|word| word.0.contains(".discard.addressable"));
+            if discarded && !declaration.iter().any(|word| word.0 == "{") {
+                at = end;
+                continue;
+            }
+        }
+        kept.push(words[at]);
+        at += 1;
+    }
+    kept
 }

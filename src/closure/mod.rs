@@ -324,11 +324,7 @@ impl Walk<'_, '_> {
     /// A function or object is referred to where the running kernel provides it, else taken with its definition.
     fn object(&mut self, from: NodeIndex, declaration: StatementId, definition: Option<StatementId>, name: String) {
         let is_target = self.scope.targets.contains(&name);
-        let in_header = definition.is_some_and(|statement| {
-            let start = self.start(self.outline.statements[statement.0 as usize].start);
-            !self.places.is_main(self.places.position(start).file)
-        });
-        let provided = (self.scope.provided.contains(&name) && !in_header) || is_target;
+        let provided = is_target || (self.scope.provided.contains(&name) && !definition.is_some_and(|d| self.is_header_inline(d)));
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
         match definition {
             Some(definition) if !provided => {
@@ -344,6 +340,17 @@ impl Walk<'_, '_> {
             }
             _ => self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration)),
         }
+    }
+
+    /// A function of a header that every unit has for itself: the running kernel's out-of-line copy is another unit's.
+    fn is_header_inline(&self, statement: StatementId) -> bool {
+        let shape = self.outline.statements[statement.0 as usize].shape;
+        let start = self.outline.statements[statement.0 as usize].start;
+        let end = self.parsed.signature_end(statement);
+        let word = |index: u32| self.unit.text(index as usize);
+        matches!(shape, Shape::Function(_))
+            && !self.places.is_main(self.places.position(self.start(start)).file)
+            && (start..end).any(|index| matches!(word(index), b"static" | b"inline" | b"__inline" | b"__inline__"))
     }
 
     fn is_named_in_public(&self, name: crate::unit::lex::Symbol, before: u32) -> bool {

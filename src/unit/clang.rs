@@ -476,7 +476,8 @@ impl Visitor<'_, '_> {
         let canonical = unsafe { clang_getCanonicalCursor(referenced) };
         // SAFETY: as above.
         let parent = unsafe { clang_getCursorSemanticParent(canonical) };
-        if kind(parent) != CXCursor_TranslationUnit {
+        // Not `== CXCursor_TranslationUnit`: that enumerator's value changed with LLVM 16 (300, now 350).
+        if kind(parent) == CXCursor_FunctionDecl {
             return;
         }
         self.object(canonical, definition(referenced), false);
