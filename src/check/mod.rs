@@ -93,6 +93,7 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             by_name.entry(key).or_default().push(StatementId(index as u32));
         }
     }
+    let renamed = naming.renamed(closure);
     let mut validation = Validation::default();
     for node in closure.graph.node_weights() {
         let Some((name, role)) = node.names.first() else { continue };
@@ -101,9 +102,10 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             continue;
         }
         let target = *role == Role::Function && naming.targets.contains(name) && node.extent == Extent::Whole;
-        let key = (if target { naming.new_name(name) } else { name.clone() }, role.is_tag());
+        let new_name = if target { naming.new_name(name) } else { renamed.get(name).unwrap_or(name).clone() };
+        let key = (new_name, role.is_tag());
         let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);
-        let expected = expected(closure, node, target.then_some((name.as_str(), key.0.as_str())));
+        let expected = expected(closure, node, target.then_some((name.as_str(), key.0.as_str())), &renamed);
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
             (file.clone(), Some(node.position.line))
@@ -137,23 +139,28 @@ pub struct Validation {
 /// A token to compare: its text, and whether it may differ.
 type Word<'a> = (&'a str, bool);
 
-fn expected<'a>(closure: &'a Closure, node: &'a Node, renamed: Option<(&str, &'a str)>) -> Vec<Word<'a>> {
+fn expected<'a>(
+    closure: &'a Closure,
+    node: &'a Node,
+    target: Option<(&str, &'a str)>,
+    renamed: &'a BTreeMap<String, String>,
+) -> Vec<Word<'a>> {
     let tokens = match node.extent {
         Extent::Whole => &node.tokens[..],
         Extent::Signature => &node.tokens[..node.signature_tokens],
     };
     let words = tokens.iter().map(|token| {
         let text = closure.texts[(token & !WILDCARD) as usize].as_str();
-        (text, token & WILDCARD != 0)
+        (renamed.get(text).map_or(text, String::as_str), token & WILDCARD != 0)
     });
-    match (node.extent, renamed) {
+    match (node.extent, target) {
         (Extent::Signature, _) => without_specifiers(words.collect()),
         (_, None) => words.collect(),
         (_, Some((old, new))) => {
-            let mut renamed = false;
+            let mut seen = false;
             let rename = |(text, wildcard)| {
-                let is_name = text == old && !renamed;
-                renamed |= is_name;
+                let is_name = text == old && !seen;
+                seen |= is_name;
                 (if is_name { new } else { text }, wildcard)
             };
             words.map(rename).collect()
@@ -215,11 +222,12 @@ fn without_specifiers(words: Vec<Word>) -> Vec<Word> {
     kept
 }
 
-/// The first difference in words; a target may have an added `static`.
+/// The first difference in words.
 fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String> {
     let (expected, found) = (&without_addressable(expected)[..], &without_addressable(found)[..]);
-    let added_static = target && found.first().is_some_and(|w| w.0 == "static") && expected.first() != found.first();
-    let found = if added_static { &found[1..] } else { found };
+    // A target becomes static in a module of one file, and visible in one of several.
+    let unstatic = |words: &'_ [Word<'_>]| usize::from(target && words.first().is_some_and(|word| word.0 == "static"));
+    let (expected, found) = (&expected[unstatic(expected)..], &found[unstatic(found)..]);
     let mut attribute = Attribute::default();
     let differs = |(a, b): (&Word, &Word)| {
         let inside = attribute.step(a.0);
@@ -275,7 +283,7 @@ fn without_addressable<'a>(words: &[Word<'a>]) -> Vec<Word<'a>> {
             let declaration = &words[at..end];
             let discarded = declaration.iter().any(|word| word.0.contains(".discard.addressable"));
             if discarded && !declaration.iter().any(|word| word.0 == "{") {
-                at = end;
+                at = end + 1;
                 continue;
             }
         }

@@ -47,6 +47,8 @@ pub struct Node {
     pub group: GroupId,
     /// Whether the running kernel's own object is referred to (`Signature`) or the statement is needed as it stands.
     pub extent: Extent,
+    /// No `#include` brings it as it has to be: it lies in a source file or private header, or the patch changes it.
+    pub copied: bool,
     /// The first edge that led here; `None` for a target.
     pub first: Option<EdgeIndex>,
     pub names: Vec<(String, Role)>,
@@ -131,13 +133,21 @@ pub struct Closure {
     pub entered: Vec<Entered>,
     pub directives: Vec<Directive>,
     pub mentions: BTreeSet<Mention>,
+    /// Functions of public headers that are copied, and so need other names.
+    pub renamed: BTreeSet<String>,
 }
 
 /// What the closure starts from and where it ends.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Scope {
-    /// Functions to emit.
+    /// Functions to emit under other names.
     pub targets: Vec<String>,
+    /// New functions and objects to emit that another unit of the module needs.
+    pub shared: Vec<String>,
+    /// Functions that the patch changes: a public header has another body of them.
+    pub changed: BTreeSet<String>,
+    /// Names that the patch adds: no public header has them.
+    pub added: BTreeSet<String>,
     /// Functions and objects that the running kernel provides under their plain names.
     pub provided: BTreeSet<String>,
     /// Macros whose statements are left out of copied groups (see [`crate::rewrite::wrappers`]).
@@ -155,6 +165,8 @@ struct Walk<'a, 'b> {
     queue: VecDeque<NodeIndex>,
     texts: Texts,
     mentions: BTreeSet<Mention>,
+    /// Names of public headers' functions that are copied.
+    renamed: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -187,8 +199,9 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
         queue: VecDeque::new(),
         texts: Texts::default(),
         mentions: BTreeSet::new(),
+        renamed: BTreeSet::new(),
     };
-    for target in &scope.targets {
+    for target in scope.targets.iter().chain(&scope.shared) {
         let Some(statement) = function_named(unit, outline, target) else {
             return refuse(
                 MISSING_DEFINITION,
@@ -197,10 +210,15 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
         };
         walk.reach(statement, Extent::Whole, None);
     }
-    while let Some(node) = walk.queue.pop_front() {
-        walk.follow(node);
+    loop {
+        while let Some(node) = walk.queue.pop_front() {
+            walk.follow(node);
+        }
+        walk.copy_users_of_renamed();
+        if walk.queue.is_empty() {
+            return Ok(walk.finish());
+        }
     }
-    Ok(walk.finish())
 }
 
 /// The statement that defines a function.
@@ -240,6 +258,18 @@ impl Walk<'_, '_> {
         let tokens = &self.unit.tokens[statement.tokens()];
         let group = self.outline.group_of[id.0 as usize];
         let names = &self.outline.names[id.0 as usize];
+        let position = self.places.position(self.start(statement.start));
+        let changed = names.iter().find(|name| {
+            let text = self.unit.interner().string(name.symbol);
+            self.scope.added.contains(&text) || (name.role == Role::Function && self.scope.changed.contains(&text))
+        });
+        let public = self.places.is_public(position.file);
+        if let Some(name) = changed.filter(|name| public && name.role == Role::Function) {
+            let text = self.unit.interner().string(name.symbol);
+            if self.scope.changed.contains(&text) {
+                self.renamed.insert(text);
+            }
+        }
         let signature_end = self.parsed.signature_end(id);
         let spelled = |index: u32| {
             let token = self.unit.tokens.get(index as usize)?;
@@ -249,9 +279,10 @@ impl Walk<'_, '_> {
             statement: id,
             group,
             extent,
+            copied: !public || (changed.is_some() && !self.places.is_compiler(position.file)),
             first: None,
             names: names.iter().map(|name| (self.unit.interner().string(name.symbol), name.role)).collect(),
-            position: self.places.position(self.start(statement.start)),
+            position,
             name_position: names.first().and_then(|name| spelled(name.token)),
             signature_end: spelled(statement.start).and(spelled(signature_end.min(statement.end - 1))),
             tokens: tokens.iter().map(|token| self.texts.index(self.unit, token)).collect(),
@@ -276,8 +307,7 @@ impl Walk<'_, '_> {
     }
 
     fn follow(&mut self, node: NodeIndex) {
-        let Node { statement, group, extent, position, .. } = self.graph[node].clone();
-        let copied = !self.places.is_public(position.file);
+        let Node { statement, group, extent, copied, .. } = self.graph[node].clone();
         if copied && extent == Extent::Whole {
             for sibling in self.outline.groups[group.0 as usize].statements() {
                 let shape = self.outline.statements[sibling.0 as usize].shape;
@@ -319,6 +349,22 @@ impl Walk<'_, '_> {
     fn is_dropped(&self, statement: StatementId) -> bool {
         let start = self.outline.statements[statement.0 as usize].start;
         self.origin(start).iter().any(|name| self.scope.dropped_macros.contains(name))
+    }
+
+    /// Functions of public headers that call a renamed one are the patched kernel's only under other names too.
+    fn copy_users_of_renamed(&mut self) {
+        let uses = |walk: &Walk, node: NodeIndex| {
+            let mut edges = walk.graph.edges(node);
+            edges.any(|edge| edge.weight().kind == EdgeKind::Body && walk.renamed.contains(&edge.weight().name))
+        };
+        loop {
+            let found = self.graph.node_indices().find(|node| !self.graph[*node].copied && uses(self, *node));
+            let Some(node) = found else { return };
+            self.graph[node].copied = true;
+            let names = self.graph[node].names.iter().filter(|(_, role)| *role == Role::Function);
+            self.renamed.extend(names.map(|(name, _)| name.clone()));
+            self.queue.push_back(node);
+        }
     }
 
     /// A function or object is referred to where the running kernel provides it, else taken with its definition.
@@ -368,7 +414,7 @@ impl Walk<'_, '_> {
         let mut used: BTreeSet<u32> = BTreeSet::new();
         let mut groups: BTreeMap<GroupId, CopiedGroup> = BTreeMap::new();
         for node in self.graph.node_weights() {
-            if node.extent == Extent::Signature || self.places.is_public(node.position.file) {
+            if node.extent == Extent::Signature || !node.copied {
                 continue;
             }
             let copied = groups.entry(node.group).or_insert_with(|| self.copied(node.group));
@@ -376,7 +422,7 @@ impl Walk<'_, '_> {
         }
         // Signatures become declarations, whose macros must be there too.
         for node in self.graph.node_weights().filter(|n| n.extent == Extent::Signature) {
-            if !self.places.is_public(node.position.file) {
+            if node.copied {
                 used.extend(self.copied(node.group).macros);
             }
         }
@@ -408,6 +454,7 @@ impl Walk<'_, '_> {
             texts: self.texts.texts,
             groups: groups.into_values().collect(),
             mentions: self.mentions,
+            renamed: self.renamed,
             graph: self.graph,
         }
     }

@@ -120,15 +120,17 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
     let mut needed = BTreeSet::new();
     for node in closure.graph.node_indices() {
         let file = closure.graph[node].position.file;
-        if public(file) {
-            needed.insert(file);
+        if !closure.graph[node].copied {
+            if public(file) {
+                needed.insert(file);
+            }
             continue;
         }
         let mut edges: Vec<_> = closure.graph.edges(node).collect();
         edges.sort_by_key(petgraph::visit::EdgeRef::id);
         for edge in edges {
             let target = &closure.graph[petgraph::visit::EdgeRef::target(&edge)];
-            if public(target.position.file) {
+            if !target.copied && public(target.position.file) {
                 direct.entry(target.position.file).or_insert_with(|| edge.weight().name.clone());
             }
         }

@@ -63,9 +63,16 @@ pub struct Naming {
     /// Prefix of the targets.
     pub prefix: String,
     pub targets: BTreeSet<String>,
+    /// Are the targets visible to the module's other files?
+    pub shared: bool,
 }
 
 impl Naming {
+    /// The new names of functions of public headers that are copied although the headers have them.
+    pub fn renamed(&self, closure: &Closure) -> BTreeMap<String, String> {
+        closure.renamed.iter().map(|name| (name.clone(), self.new_name(name))).collect()
+    }
+
     pub fn new_name(&self, target: &str) -> String {
         format!("{}{target}", self.prefix)
     }
@@ -97,8 +104,7 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
     let mut macros: BTreeSet<u32> = closure.groups.iter().flat_map(|group| &group.macros).copied().collect();
     for index in closure.graph.node_indices() {
         let node = &closure.graph[index];
-        let public = closure.files[node.position.file as usize].class == Class::Public;
-        if node.extent == Extent::Signature && !public && !copied.contains(&node.group) {
+        if node.extent == Extent::Signature && node.copied && !copied.contains(&node.group) {
             items.push(declaration::declared(closure, sources, index)?);
         }
     }
@@ -191,14 +197,22 @@ fn copied(
                 let at = sources.offset(closure, position)? - text.start;
                 replacements.push((at, declared.len(), new_name.clone()));
                 edits.push(format!("{declared} is named {new_name}"));
-                if !is_static(closure, node) {
-                    let at = sources.offset(closure, node.position)? - text.start;
-                    replacements.push((at, 0, "static ".into()));
-                    edits.push(format!("{new_name} is static"));
+                let at = sources.offset(closure, node.position)? - text.start;
+                match (is_static(closure, node), naming.shared) {
+                    (false, false) => {
+                        replacements.push((at, 0, "static ".into()));
+                        edits.push(format!("{new_name} is static"));
+                    }
+                    (true, true) => {
+                        let length = text.text[at..].find("static ").map_or(0, |found| at + found);
+                        replacements.push((length, "static ".len(), String::new()));
+                        edits.push(format!("{new_name} is not static"));
+                    }
+                    _ => {}
                 }
             }
             (None, Some(wrapper)) => {
-                redefinitions = Some(wrapper.redefinitions.replace("PREFIX", &naming.prefix));
+                redefinitions = Some(wrapper.text(naming));
                 edits.push(format!("{declared} is named {new_name} by a redefined {}", wrapper.macro_name));
             }
             (None, None) => {
@@ -257,14 +271,16 @@ fn conditional_macros(closure: &Closure, items: &[Item], macros: &mut BTreeSet<u
     }
 }
 
-/// Definitions of macros that no header brings.
+/// Definitions of macros that no header brings, or not as the patch has them.
 fn macro_items(closure: &Closure, sources: &mut Sources, macros: &BTreeSet<u32>) -> Result<Vec<Item>> {
     let inside = |order: u32| closure.groups.iter().any(|group| group.start.order <= order && order < group.end.order);
     let mut items = Vec::new();
     for id in macros {
         let definition = &closure.macros[id];
         let file = &closure.files[definition.position.file as usize];
-        if !matches!(file.class, Class::Source | Class::Private) {
+        let copied = matches!(file.class, Class::Source | Class::Private);
+        let changed = file.class == Class::Public && sources.is_changed(closure, definition)?;
+        if !copied && !changed {
             continue;
         }
         let item = |position: crate::unit::place::Position, text: String| Item {
@@ -281,9 +297,10 @@ fn macro_items(closure: &Closure, sources: &mut Sources, macros: &BTreeSet<u32>)
         };
         if !inside(definition.position.order) {
             let text = sources.directive(closure, definition.position)?;
-            items.push(item(definition.position, text));
+            let undefine = if changed { format!("#undef {}\n", definition.name) } else { String::new() };
+            items.push(item(definition.position, undefine + &text));
         }
-        if let Some(undefined) = definition.undefined.filter(|position| !inside(position.order)) {
+        if let Some(undefined) = definition.undefined.filter(|position| copied && !inside(position.order)) {
             let source = matches!(closure.files[undefined.file as usize].class, Class::Source | Class::Private);
             if source {
                 items.push(item(undefined, format!("#undef {}\n", definition.name)));

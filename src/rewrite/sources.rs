@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::closure::Closure;
+use crate::closure::{Closure, MacroDefinition};
 use crate::finding::{FRONT_END, Result, io, refuse};
 use crate::unit::lex;
 use crate::unit::place::Position;
@@ -25,13 +25,28 @@ struct File {
 pub struct Sources {
     /// The overlay, which has the patched files.
     source: PathBuf,
+    /// The kernel's own tree.
+    original: PathBuf,
+    /// Files that the patch changes.
+    patched: Vec<String>,
     build: PathBuf,
     files: BTreeMap<u32, File>,
 }
 
 impl Sources {
-    pub fn new(source: PathBuf, build: PathBuf) -> Sources {
-        Sources { source, build, files: BTreeMap::new() }
+    pub fn new(source: PathBuf, original: PathBuf, build: PathBuf, patched: Vec<String>) -> Sources {
+        Sources { source, original, build, patched, files: BTreeMap::new() }
+    }
+
+    /// Does the patch change or add this definition? An equal one in the original file is the same.
+    pub fn is_changed(&mut self, closure: &Closure, definition: &MacroDefinition) -> Result<bool> {
+        let place = &closure.files[definition.position.file as usize];
+        if place.generated || !self.patched.contains(&place.path) {
+            return Ok(false);
+        }
+        let text = self.directive(closure, definition.position)?;
+        let original = std::fs::read(self.original.join(&place.path)).unwrap_or_default();
+        Ok(!String::from_utf8_lossy(&original).contains(&text))
     }
 
     fn file(&mut self, closure: &Closure, id: u32) -> Result<&File> {

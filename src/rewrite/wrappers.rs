@@ -2,13 +2,16 @@
 //!
 //! Each row is an exception that can't fall out of the rules; it is one row here with its case in `testdata`.
 
+use super::Naming;
+
 /// A family of defining macros.
 pub struct Wrapper {
     /// The macro by whose body the target is spelled, at any depth.
     pub macro_name: &'static str,
     /// Macros whose statements the redefinitions leave out.
     pub dropped: &'static [&'static str],
-    /// Redefinitions that stand before the copied text. `PREFIX` is the function prefix.
+    /// Redefinitions that stand before the copied text. `PREFIX` is the function prefix, `STATIC`
+    /// the storage class of targets.
     pub redefinitions: &'static str,
 }
 
@@ -23,7 +26,7 @@ const ENTRIES: Wrapper = Wrapper {
 #define SYSCALL_METADATA(sname, nb, ...)
 #undef __SYS_STUBx
 #define __SYS_STUBx(abi, name, ...)					\\
-	static long PREFIX__##abi##_##name(const struct pt_regs *regs)	\\
+	STATIClong PREFIX__##abi##_##name(const struct pt_regs *regs)	\\
 	{								\\
 		return __se_##name(__VA_ARGS__);			\\
 	}
@@ -40,10 +43,18 @@ const ENTRIES_WITHOUT_ARGUMENTS: Wrapper = Wrapper {
 #define SYSCALL_METADATA(sname, nb, ...)
 #undef __SYS_STUB0
 #define __SYS_STUB0(abi, name)						\\
-	static long PREFIX__##abi##_##name(const struct pt_regs *regs)	\\
+	STATIClong PREFIX__##abi##_##name(const struct pt_regs *regs)	\\
 		__alias(__do_##name);
 ",
 };
+
+impl Wrapper {
+    /// The redefinitions for these names.
+    pub fn text(&self, naming: &Naming) -> String {
+        let storage = if naming.shared { "" } else { "static " };
+        self.redefinitions.replace("PREFIX", &naming.prefix).replace("STATIC", storage)
+    }
+}
 
 pub const WRAPPERS: &[Wrapper] = &[ENTRIES, ENTRIES_WITHOUT_ARGUMENTS];
 

@@ -111,16 +111,9 @@ fn normalise(path: &str) -> String {
 }
 
 impl<'a> Places<'a> {
-    /// Public headers that the patch changes count as private: the module is built against headers that lack the change,
-    /// so what it needs of them is copied.
     pub fn new(unit: &'a Expanded, request: &Request) -> Places<'a> {
-        let Request { command, build, roots, copied_headers: copied, .. } = request;
-        let mut places: Vec<Place> = unit.reader.files.iter().map(|file| classify(file, roots)).collect();
-        for place in &mut places {
-            if place.class == Class::Public && copied.contains(&place.path) {
-                place.class = Class::Private;
-            }
-        }
+        let Request { command, build, roots, .. } = request;
+        let places: Vec<Place> = unit.reader.files.iter().map(|file| classify(file, roots)).collect();
         let main = unit.reader.files.iter().position(|file| *file == command.source).unwrap_or(0) as u32;
         Places { unit, places, main, folder: build.clone() }
     }
@@ -133,6 +126,11 @@ impl<'a> Places<'a> {
     /// Will an `#include` bring what this file declares?
     pub fn is_public(&self, file: u32) -> bool {
         matches!(self.places[file as usize].class, Class::Public | Class::Compiler)
+    }
+
+    /// Is it GCC's own (built-in macros, the command line)?
+    pub fn is_compiler(&self, file: u32) -> bool {
+        self.places[file as usize].class == Class::Compiler
     }
 
     pub fn is_main(&self, file: u32) -> bool {

@@ -31,8 +31,6 @@ pub struct Request {
     pub build: PathBuf,
     /// Prefixes of the kernel source in GCC's file names, with trailing `/`, the overlay's first.
     pub roots: Vec<String>,
-    /// Public headers that the patch changes.
-    pub copied_headers: Vec<String>,
     pub scope: Scope,
 }
 
