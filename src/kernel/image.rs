@@ -39,8 +39,18 @@ pub fn read(path: &Path) -> Result<Image> {
 /// Why an image can't be decoded; the caller knows which one it is.
 type Decoded<T> = std::result::Result<T, String>;
 
+/// The ELF file in a `vmlinuz` (bzImage), or a `vmlinux` as it is.
+pub fn vmlinux(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::read(path).map_err(io("read", path))?;
+    unpack(file).or_else(|why| refuse(KERNEL_INVALID, format!("cannot use the kernel image {}: {why}", path.display())))
+}
+
+fn unpack(file: Vec<u8>) -> Decoded<Vec<u8>> {
+    if file.starts_with(object::elf::ELFMAG.as_slice()) { Ok(file) } else { decompress(payload(&file)?) }
+}
+
 fn decode(file: Vec<u8>) -> Decoded<Image> {
-    let vmlinux = if file.starts_with(object::elf::ELFMAG.as_slice()) { file } else { decompress(payload(&file)?)? };
+    let vmlinux = unpack(file)?;
     let tables = read_only_data(&vmlinux)?;
     let banner = banner(tables).or_else(|| banner(&vmlinux)).ok_or("it holds no `Linux version` banner")?;
     let symbols = kallsyms(tables).ok_or(

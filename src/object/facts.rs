@@ -211,6 +211,12 @@ impl Facts {
         Ok(facts)
     }
 
+    /// Only the sections with their relocations, of an object file or a module, by ELF's section index.
+    pub fn sections(bytes: &[u8]) -> std::result::Result<Vec<Section>, String> {
+        let file: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|e| e.to_string())?;
+        read_sections(&file)
+    }
+
     pub fn function(&self, id: FunctionId) -> &Function {
         &self.functions[id.0]
     }
@@ -363,6 +369,9 @@ fn read_sections(file: &ElfFile64<'_>) -> std::result::Result<Vec<Section>, Stri
         if role != Role::Ignored {
             entry.data = section.data().map_err(|e| format!("section {name}: {e}"))?.to_vec();
             for (offset, relocation) in section.relocations() {
+                if relocation.flags() == (RelocationFlags::Elf { r_type: elf::R_X86_64_NONE }) {
+                    continue;
+                }
                 let relocation = read_relocation(file, &relocation).map_err(|e| format!("{name}+{offset:#x}: {e}"))?;
                 entry.relocations.insert(offset, relocation);
             }

@@ -1,12 +1,15 @@
 //! Each TU compiled as the kernel's build compiles it: the object file and GCC's clone report, read into data.
 //!
 //! Owns running the recorded compile command, and what can be read from a relocatable object ([`facts`]), where its code
-//! lies in the running kernel ([`layout`]) and how two of them differ ([`compare`]). It decides nothing about targets.
+//! lies in the running kernel ([`layout`]), whether it is the code that runs ([`fidelity`]) and how two of them differ
+//! ([`compare`]). It decides nothing about targets.
 
 pub mod compare;
 pub mod facts;
+pub mod fidelity;
 pub mod layout;
 pub mod references;
+pub mod running;
 
 use std::ffi::OsString;
 use std::fs;
