@@ -1,5 +1,5 @@
 //! End to end on a real kernel: sessions (see `support/session.rs`) of `testdata/kernel/NAME/` and of the README, those of
-//! `testdata/shared-cases/NAME/` where real fixes lie in `../shared/cases/NAME/`, and the front end held against `gcc -E`.
+//! `testdata/shared-cases/NAME/` where real fixes lie in `../shared/cases/NAME/` (or `$KLP_CASES/NAME/`), and the front end held against `gcc -E`.
 //!
 //! A session runs in a scratch folder that holds copies of the case's files.
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::{in_ci, kernel, root, session};
+use support::{in_ci, kernel, root, session, trees};
 
 /// The source version that the shared cases are cut for.
 const SHARED_FOR: &str = "6.1.170-3";
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let scratch = Arc::new(tempfile::tempdir().unwrap());
     let mut trials = own_cases(&kernel, &scratch);
     trials.extend(shared_cases(&kernel, &scratch));
+    trials.extend(patch_stage(&kernel));
     trials.extend(self_check(&kernel));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -49,9 +50,8 @@ fn own_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<Tria
 
 /// The real fixes; each needs the kernel version that it was cut for, or one that it applies to as well.
 fn shared_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<Trial> {
-    let shared = root().join("../shared/cases");
-    let Ok(shared) = shared.canonicalize() else {
-        eprintln!("skipped: the real fixes of testdata/shared-cases: there is no {}", shared.display());
+    let Some(shared) = shared_folder() else {
+        eprintln!("skipped: the real fixes of testdata/shared-cases: neither $KLP_CASES nor ../shared/cases is there");
         return Vec::new();
     };
     let trigger = scratch.path().join("trigger");
@@ -71,6 +71,12 @@ fn shared_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<T
         trials.push(trial(format!("shared::{name}"), text, vec![case, trigger.clone()], kernel, scratch));
     }
     trials
+}
+
+/// Where the real fixes are: KLP_CASES, else beside the checkout.
+fn shared_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("KLP_CASES").map_or_else(|| root().join("../shared/cases"), PathBuf::from);
+    folder.canonicalize().ok()
 }
 
 /// Why a real fix can't be tried on this kernel.
@@ -117,6 +123,26 @@ fn copy(input: &Path, folder: &Path) -> std::io::Result<()> {
         std::fs::copy(&file, folder.join(file.file_name().unwrap_or_default()))?;
     }
     Ok(())
+}
+
+/// Every patch of the other tests, and every real fix, applied here and by patch(1).
+fn patch_stage(kernel: &Arc<Kernel>) -> Vec<Trial> {
+    let own = ["demo", "testdata/kernel"].map(|parent| root().join(parent));
+    let files = own.into_iter().chain(shared_folder()).flat_map(|parent| walkdir::WalkDir::new(parent).sort_by_file_name());
+    let patches = files.flatten().map(|entry| entry.into_path()).filter(|path| path.extension() == Some("patch".as_ref()));
+    let same = kernel.clone();
+    let overlay = Trial::test("overlay::compiles-the-same", move || {
+        trees::overlay_compiles_the_same(&same).map_err(Failed::from)
+    });
+    let trials = patches.map(|patch| {
+        let kernel = kernel.clone();
+        let folder = patch.parent().map(name).unwrap_or_default();
+        let file = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Trial::test(format!("patch::{folder}-{file}"), move || {
+            trees::applies_like_patch(&kernel, &patch).map_err(Failed::from)
+        })
+    });
+    trials.chain([overlay]).collect()
 }
 
 /// The front end's tokens are those of `gcc -E`, in a sample of units that is the same in every run.

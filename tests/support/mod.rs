@@ -2,6 +2,7 @@
 
 pub mod kernel;
 pub mod session;
+pub mod trees;
 
 use std::path::PathBuf;
 
