@@ -1,0 +1,196 @@
+//! End to end on a real kernel: sessions (see `support/session.rs`) of `testdata/kernel/NAME/` and of the README, those of
+//! `testdata/shared-cases/NAME/` where real fixes lie in `../shared/cases/NAME/` (or `$KLP_CASES/NAME/`), and the front end held against `gcc -E`.
+//!
+//! A session runs in a scratch folder that holds copies of the case's files.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use klp_extract::kernel::Kernel;
+use klp_extract::kernel::command::CompileCommand;
+use libtest_mimic::{Arguments, Failed, Trial};
+use support::{in_ci, kernel, root, session, trees};
+
+/// The source version that the shared cases are cut for.
+const SHARED_FOR: &str = "6.1.170-3";
+
+/// Units that the self-check looks at, unless KLP_SELF_CHECK says how many.
+const SELF_CHECKED: usize = 24;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let kernel = Arc::new(kernel::prepared());
+    let scratch = Arc::new(tempfile::tempdir().unwrap());
+    let mut trials = own_cases(&kernel, &scratch);
+    trials.extend(shared_cases(&kernel, &scratch));
+    trials.extend(patch_stage(&kernel));
+    trials.extend(self_check(&kernel));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn own_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<Trial> {
+    let folders = folders(&root().join("testdata/kernel"));
+    assert!(folders.len() >= 8, "testdata/kernel has lost cases");
+    let mut trials: Vec<Trial> = folders
+        .into_iter()
+        .map(|folder| {
+            let text = std::fs::read_to_string(folder.join("session.txt")).unwrap();
+            let name = name(&folder);
+            trial(format!("session::{name}"), text, vec![folder, root().join("demo")], kernel, scratch)
+        })
+        .collect();
+    let readme = session::of_page(&std::fs::read_to_string(root().join("README.md")).unwrap());
+    trials.push(trial("session::readme".into(), readme, vec![root().join("demo")], kernel, scratch));
+    trials
+}
+
+/// The real fixes; each needs the kernel version that it was cut for, or one that it applies to as well.
+fn shared_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<Trial> {
+    let Some(shared) = shared_folder() else {
+        eprintln!("skipped: the real fixes of testdata/shared-cases: neither $KLP_CASES nor ../shared/cases is there");
+        return Vec::new();
+    };
+    let trigger = scratch.path().join("trigger");
+    let compiled =
+        Command::new("gcc").args(["-static", "-O1", "-o"]).arg(&trigger).arg(shared.join("trigger.c")).status();
+    assert!(compiled.unwrap().success(), "trigger.c doesn't compile");
+    let mut trials = Vec::new();
+    for folder in folders(&root().join("testdata/shared-cases")) {
+        let name = name(&folder);
+        let case = shared.join(&name);
+        if let Some(why) = unfit(kernel, &case) {
+            assert!(!in_ci(), "{name}: {why}; nothing is skipped in CI");
+            eprintln!("skipped: {name}: {why}");
+            continue;
+        }
+        let text = std::fs::read_to_string(folder.join("session.txt")).unwrap();
+        trials.push(trial(format!("shared::{name}"), text, vec![case, trigger.clone()], kernel, scratch));
+    }
+    trials
+}
+
+/// Where the real fixes are: KLP_CASES, else beside the checkout.
+fn shared_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("KLP_CASES").map_or_else(|| root().join("../shared/cases"), PathBuf::from);
+    folder.canonicalize().ok()
+}
+
+/// Why a real fix can't be tried on this kernel.
+fn unfit(kernel: &Kernel, case: &Path) -> Option<String> {
+    let patch = case.join("fix.patch");
+    if !patch.is_file() {
+        return Some(format!("there is no {}", patch.display()));
+    }
+    if kernel.descriptor.version.as_deref().is_some_and(|version| version.contains(SHARED_FOR)) {
+        return None;
+    }
+    let mut program = Command::new("patch");
+    program.args(["-p1", "-s", "-f", "--dry-run", "--fuzz=0", "-d"]).arg(kernel.source()).arg("-i").arg(&patch);
+    let applies = program.output().is_ok_and(|output| output.status.success());
+    (!applies).then(|| format!("the patch is cut for {SHARED_FOR} and doesn't apply to {}", kernel.descriptor.release))
+}
+
+/// A named test that copies files into a folder of its own and runs a session there.
+fn trial(
+    name: String,
+    text: String,
+    inputs: Vec<PathBuf>,
+    kernel: &Arc<Kernel>,
+    scratch: &Arc<tempfile::TempDir>,
+) -> Trial {
+    let (kernel, scratch) = (kernel.clone(), scratch.clone());
+    Trial::test(name.clone(), move || {
+        let folder = scratch.path().join(name.replace("::", "-"));
+        std::fs::create_dir(&folder)?;
+        for input in &inputs {
+            copy(input, &folder)?;
+        }
+        session::run(&text, &folder, &kernel.descriptor.release).map_err(Failed::from)
+    })
+}
+
+/// Copies a file, or the files of a folder.
+fn copy(input: &Path, folder: &Path) -> std::io::Result<()> {
+    let files = match input.is_dir() {
+        true => std::fs::read_dir(input)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?,
+        false => vec![input.to_path_buf()],
+    };
+    for file in files.into_iter().filter(|file| file.is_file() && !file.ends_with("session.txt")) {
+        std::fs::copy(&file, folder.join(file.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// Every patch of the other tests, and every real fix, applied here and by patch(1).
+fn patch_stage(kernel: &Arc<Kernel>) -> Vec<Trial> {
+    let own = ["demo", "testdata/kernel"].map(|parent| root().join(parent));
+    let files = own.into_iter().chain(shared_folder()).flat_map(|parent| walkdir::WalkDir::new(parent).sort_by_file_name());
+    let patches = files.flatten().map(|entry| entry.into_path()).filter(|path| path.extension() == Some("patch".as_ref()));
+    let same = kernel.clone();
+    let overlay = Trial::test("overlay::compiles-the-same", move || {
+        trees::overlay_compiles_the_same(&same).map_err(Failed::from)
+    });
+    let trials = patches.map(|patch| {
+        let kernel = kernel.clone();
+        let folder = patch.parent().map(name).unwrap_or_default();
+        let file = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Trial::test(format!("patch::{folder}-{file}"), move || {
+            trees::applies_like_patch(&kernel, &patch).map_err(Failed::from)
+        })
+    });
+    trials.chain([overlay]).collect()
+}
+
+/// The front end's tokens are those of `gcc -E`, in a sample of units that is the same in every run.
+fn self_check(kernel: &Arc<Kernel>) -> Vec<Trial> {
+    let wanted = match std::env::var("KLP_SELF_CHECK") {
+        Ok(number) => number.parse().expect("KLP_SELF_CHECK is a number of units"),
+        Err(_) => SELF_CHECKED,
+    };
+    let commands = kernel.all_commands().unwrap();
+    // Sources that the build generates aren't there in a kernel that was only prepared.
+    let sources: Vec<CompileCommand> =
+        commands.into_iter().filter(|command| kernel.source().join(&command.source).is_file()).collect();
+    assert!(sources.len() > 1000, "{} has only {} units", kernel.descriptor.name, sources.len());
+    sample(sources.len(), wanted)
+        .into_iter()
+        .map(|index| {
+            let (kernel, command) = (kernel.clone(), sources[index].clone());
+            Trial::test(format!("self-check::{}", command.output), move || {
+                let source = kernel.source().join(&command.source).to_string_lossy().into_owned();
+                let command = CompileCommand { source, ..command };
+                klp_extract::unit::expanded(&command, kernel.build())?;
+                Ok(())
+            })
+        })
+        .collect()
+}
+
+/// Different numbers below `all`, by a fixed seed (SplitMix64), so that a larger sample contains a smaller one.
+fn sample(all: usize, wanted: usize) -> BTreeSet<usize> {
+    let mut chosen = BTreeSet::new();
+    let mut state: u64 = 6_1_170;
+    while chosen.len() < wanted.min(all) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = state;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        chosen.insert(((number ^ (number >> 31)) % all as u64) as usize);
+    }
+    chosen
+}
+
+fn folders(parent: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(parent).unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+    let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    all.sort();
+    all
+}
+
+fn name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
