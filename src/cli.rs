@@ -364,23 +364,24 @@ fn create(request: &Create) -> Result<ExitCode> {
     let written = output::write(&folder, &livepatch.files)?;
     print(&plan_text(&plan));
     report(&livepatch.findings);
-    let lines = livepatch.files[0].1.lines().count();
     let state = match written {
         output::Written::New => "written",
         output::Written::Replaced => "written anew",
         output::Written::Unchanged => "unchanged",
     };
-    print(&format!("{}/{} {state}: {lines} lines\n", folder.display(), livepatch.files[0].0));
+    for (name, text) in livepatch.files.iter().filter(|(name, _)| name.ends_with(".c")) {
+        print(&format!("{}/{name} {state}: {} lines\n", folder.display(), text.lines().count()));
+    }
     if request.timings {
-        print(&timings(&livepatch.usage));
+        livepatch.usage.iter().for_each(|(source, usage)| print(&timings(source, usage)));
     }
     eprintln!("next: {}", next_command(&folder));
     Ok(status(&livepatch.findings))
 }
 
-fn timings(usage: &worker::Usage) -> String {
+fn timings(source: &str, usage: &worker::Usage) -> String {
     format!(
-        "front end: expand {:.2} s, libclang {:.2} s, closure {:.2} s, gcc -E {:.2} s, peak memory {} MB\n",
+        "front end of {source}: expand {:.2} s, libclang {:.2} s, closure {:.2} s, gcc -E {:.2} s, peak memory {} MB\n",
         usage.expand,
         usage.libclang,
         usage.closure,

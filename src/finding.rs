@@ -95,7 +95,7 @@ registry! {
     TEMPLATE Refuse "template" "A template can't be rendered; the message names the template and what is wrong."
     DATA_DUPLICATED Refuse "data-duplicated" "A copied function uses data of which the running kernel has no symbol; a copy would be another object."
     DATA_ADDED Warning "data-added" "The patch adds data: it lives in the livepatch, starts anew with every load, and is gone when the livepatch is removed or replaced."
-    UNSUPPORTED Refuse "unsupported" "The tool can't do this yet."
+    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two things; make two livepatches, or rename by hand."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."

@@ -7,6 +7,7 @@ pub mod command;
 pub mod commands;
 pub mod config;
 pub mod image;
+pub mod includers;
 pub mod memory;
 pub mod modules;
 pub mod symbols;
@@ -199,6 +200,17 @@ impl Kernel {
     /// objects, none where this configuration doesn't build it.
     pub fn commands_for(&self, source: &str) -> Result<Vec<CompileCommand>> {
         Ok(self.commands()?.of(source))
+    }
+
+    /// The command with its source as an absolute path, unless the build itself names it relative to the tree.
+    pub fn absolute(&self, command: &CompileCommand) -> CompileCommand {
+        let path = self.source().join(&command.source);
+        let source = if self.source() == self.build() || !path.exists() {
+            command.source.clone()
+        } else {
+            path.to_string_lossy().into_owned()
+        };
+        CompileCommand { source, ..command.clone() }
     }
 
     /// Every compile command, sorted by source; 4,700 of 3 KB each on Debian's cloud kernel.

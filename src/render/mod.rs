@@ -3,7 +3,7 @@
 pub mod json;
 pub mod output;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tera::{Context, Tera};
@@ -15,30 +15,44 @@ use crate::linkage::includes::Include;
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
 
-const TEMPLATES: [(&str, &str); 3] = [
+const TEMPLATES: [(&str, &str); 5] = [
     ("livepatch.c", include_str!("../../templates/livepatch.c")),
+    ("part.c", include_str!("../../templates/part.c")),
+    ("shared.h", include_str!("../../templates/shared.h")),
     ("Kbuild", include_str!("../../templates/Kbuild")),
     ("Makefile", include_str!("../../templates/Makefile")),
 ];
 
-/// Everything that the C file shows.
-pub struct Module<'a> {
-    pub name: &'a str,
-    pub headers: &'a [Header],
-    /// As `uname -r` and `uname -v` print them.
-    pub release: &'a str,
-    pub kernel_version: &'a str,
+/// What one unit gives to the module.
+pub struct Unit<'a> {
+    pub module: &'a str,
+    /// Its C source, relative to the kernel source.
+    pub source: &'a str,
     pub items: &'a [Item],
     pub includes: &'a [Include],
     /// `KBUILD_MODNAME` of the unit, where copied text uses it.
     pub kbuild_modname: Option<&'a str>,
     pub externals: &'a [External],
-    pub targets: &'a [Target],
+    pub naming: &'a Naming,
+    /// Functions of public headers that have another name in the module.
+    pub renamed: &'a BTreeSet<String>,
+}
+
+/// What the module says of itself and to the livepatch core.
+pub struct Tables<'a> {
+    pub name: &'a str,
+    pub headers: &'a [Header],
+    /// As `uname -r` and `uname -v` print them.
+    pub release: &'a str,
+    pub kernel_version: &'a str,
+    pub externals: &'a [External],
+    pub targets: &'a [&'a Target],
     /// By target module: what tells its build apart.
     pub srcversions: &'a BTreeMap<String, String>,
-    pub naming: &'a Naming,
-    /// Exceptions that a person has allowed, `ID: REASON`.
-    pub allowed: &'a [String],
+    /// Prefix of the new functions' names.
+    pub prefix: &'a str,
+    /// Exceptions that a person has allowed: finding id and reason.
+    pub allowed: &'a BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -90,21 +104,44 @@ pub fn makefile(name: &str, kernel: &str) -> Result<String> {
     render("Makefile", &context)
 }
 
-/// The C file.
-pub fn module(module: &Module) -> Result<String> {
+/// The C file with the tables: the only one of a module of one unit, which has its text, or beside those of several.
+pub fn module(tables: &Tables, unit: Option<&Unit>) -> Result<String> {
     let mut context = Context::new();
-    let namespaces: std::collections::BTreeSet<&String> =
-        module.externals.iter().filter_map(|external| external.namespace.as_ref()).collect();
-    context.insert("header", &header(module));
-    context.insert("blocks", &blocks(module));
-    context.insert("objects", &objects(module));
-    context.insert("kernel_version", &c_string(module.kernel_version));
-    context.insert("description", &c_string(&description(module)));
+    let namespaces: BTreeSet<&String> =
+        tables.externals.iter().filter_map(|external| external.namespace.as_ref()).collect();
+    let blocks = match unit {
+        Some(unit) => blocks(unit, true),
+        None => vec![format!("{}\n#include \"shared.h\"\n", own_includes(&[]))],
+    };
+    context.insert("header", &header(tables));
+    context.insert("blocks", &blocks);
+    context.insert("objects", &objects(tables));
+    context.insert("kernel_version", &c_string(tables.kernel_version));
+    context.insert("description", &c_string(&description(tables)));
     context.insert("namespaces", &namespaces);
     render("livepatch.c", &context)
 }
 
-fn description(module: &Module) -> String {
+/// The C file of one unit of several; also what is compiled to learn what a unit leaves undefined.
+pub fn unit(unit: &Unit) -> Result<String> {
+    let mut context = Context::new();
+    context.insert("module", unit.module);
+    context.insert("source", unit.source);
+    context.insert("blocks", &blocks(unit, false));
+    render("part.c", &context)
+}
+
+/// What the file with the tables needs to know of the others.
+pub fn shared(tables: &Tables) -> Result<String> {
+    let mut context = Context::new();
+    let functions: Vec<String> =
+        tables.targets.iter().map(|target| format!("{}{}", tables.prefix, target.name)).collect();
+    context.insert("name", tables.name);
+    context.insert("functions", &functions);
+    render("shared.h", &context)
+}
+
+fn description(module: &Tables) -> String {
     let subject = module.headers.iter().find_map(|header| header.subject.clone());
     format!("livepatch: {}", subject.as_deref().unwrap_or(module.name))
 }
@@ -125,7 +162,7 @@ fn c_comment(text: &str) -> String {
     text.replace("*/", "* /").replace("/*", "/ *").trim_end().to_string()
 }
 
-fn header(module: &Module) -> Vec<String> {
+fn header(module: &Tables) -> Vec<String> {
     let mut lines = vec![module.name.to_string(), String::new()];
     for header in module.headers {
         let subject = header.subject.as_deref().unwrap_or(&header.source);
@@ -141,14 +178,15 @@ fn header(module: &Module) -> Vec<String> {
     }
     lines.push(format!("Kernel: {} {}", module.release, c_comment(module.kernel_version)));
     lines.push(format!("Made by klp-extract {}; livepatch.json has the reason of every line.", env!("CARGO_PKG_VERSION")));
-    lines.extend(module.allowed.iter().map(|allowed| format!("Allowed: {}", c_comment(allowed))));
+    lines.extend(module.allowed.iter().map(|(id, reason)| format!("Allowed: {id}: {}", c_comment(reason))));
     lines
 }
 
 /// Headers that the module's tables and init need.
 const OWN_INCLUDES: &[&str] = &["linux/livepatch.h", "linux/module.h", "linux/utsname.h"];
 
-fn blocks(module: &Module) -> Vec<String> {
+/// The text of a unit, in blocks that an empty line parts. `tables` says that the tables follow in the same file.
+fn blocks(module: &Unit, tables: bool) -> Vec<String> {
     let last_include = module.includes.iter().map(|include| include.order).max().unwrap_or(0);
     let mut top: Vec<(u32, bool, String)> = module
         .includes
@@ -172,21 +210,33 @@ fn blocks(module: &Module) -> Vec<String> {
     if top.last().is_some_and(|(_, is_macro, _)| *is_macro) {
         text.push('\n');
     }
-    for own in OWN_INCLUDES {
-        if module.includes.iter().all(|include| include.name != *own) {
-            text.push_str(&format!("#include <{own}>\n"));
-        }
+    if tables {
+        text.push_str(&own_includes(module.includes));
     }
     let mut blocks = vec![text];
     if let Some(name) = module.kbuild_modname {
         let why = "/* What the copied code calls its module */";
         blocks.push(format!("{why}\n#undef KBUILD_MODNAME\n#define KBUILD_MODNAME \"{}\"\n", c_string(name)));
     }
+    blocks.extend(renamed(module));
     blocks.extend(grouped(&types));
     blocks.extend(externals(module));
     let code: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Code).collect();
     blocks.extend(grouped(&code));
     blocks
+}
+
+/// The includes that the tables need beside those that are there.
+fn own_includes(known: &[Include]) -> String {
+    let missing = OWN_INCLUDES.iter().filter(|own| known.iter().all(|include| include.name != **own));
+    missing.map(|own| format!("#include <{own}>\n")).collect()
+}
+
+/// New names for functions that a header has too, as it was before the patch.
+fn renamed(unit: &Unit) -> Option<String> {
+    let lines = unit.renamed.iter().map(|name| format!("#define {name} {}\n", unit.naming.new_name(name)));
+    let lines: String = lines.collect();
+    (!lines.is_empty()).then(|| format!("/* Changed by the patch: the headers have the running kernel's */\n{lines}"))
 }
 
 fn provenance(item: &Item) -> String {
@@ -215,7 +265,7 @@ fn grouped(items: &[&Item]) -> Vec<String> {
 }
 
 /// Declarations of the running kernel's symbols; of those that headers declare, the names.
-fn externals(module: &Module) -> Option<String> {
+fn externals(module: &Unit) -> Option<String> {
     let relocations: Vec<&External> =
         module.externals.iter().filter(|external| external.entry().is_some()).collect();
     let declared: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Externals).collect();
@@ -256,12 +306,12 @@ fn externals(module: &Module) -> Option<String> {
     (!block.is_empty()).then_some(block)
 }
 
-fn objects<'a>(module: &'a Module) -> Vec<Object<'a>> {
+fn objects<'a>(module: &'a Tables) -> Vec<Object<'a>> {
     let mut objects: BTreeMap<&str, Vec<Function>> = BTreeMap::new();
     for target in module.targets {
         objects.entry(&target.object).or_default().push(Function {
             name: &target.name,
-            new_name: module.naming.new_name(&target.name),
+            new_name: format!("{}{}", module.prefix, target.name),
             sympos: target.sympos,
         });
     }

@@ -96,7 +96,7 @@ fn included_name(line: &[u8]) -> Option<String> {
 }
 
 /// Takes `.` and `x/..` out of a relative path.
-fn normalise(path: &str) -> String {
+pub fn normalise(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -1,0 +1,405 @@
+//! Stages 6 to 10: the parts of the module, one a unit, and the files that they become.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::affected::Target;
+use crate::check;
+use crate::closure::{Closure, Scope};
+use crate::finding::{
+    DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse,
+};
+use crate::kernel::Kernel;
+use crate::kernel::command::CompileCommand;
+use crate::link::symbols_file::{self, VMLINUX};
+use crate::linkage::includes::{self, Include};
+use crate::linkage::{self, External, Resolver};
+use crate::patch::Overlay;
+use crate::render::{self, ObjectFile};
+use crate::rewrite::{self, Item, Naming, Sources, wrappers};
+use crate::unit::changes::Changes;
+use crate::unit::clang::Extent;
+use crate::unit::names::Role;
+use crate::unit::worker::{self, Usage};
+
+use super::units::side_by_side;
+use super::{Livepatch, Options, Plan, UnitPlan};
+
+/// Prefix of the names of new functions.
+const PREFIX: &str = "klpp_";
+
+/// A unit and its closure.
+pub struct UnitClosure<'a> {
+    pub unit: &'a UnitPlan,
+    pub closure: Closure,
+    naming: Naming,
+    usage: Usage,
+}
+
+/// What one unit gives to the module.
+pub struct Part<'a> {
+    unit: &'a UnitPlan,
+    closure: Closure,
+    naming: Naming,
+    usage: Usage,
+    /// Its C file, without `.c`.
+    stem: String,
+    command: CompileCommand,
+    items: Vec<Item>,
+    includes: Vec<Include>,
+    externals: Vec<External>,
+}
+
+/// The rendered files, and which of them are compiled with which part's command.
+pub struct Module {
+    files: Vec<(String, String)>,
+}
+
+/// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
+pub fn closures<'a>(kernel: &Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'a>>> {
+    let several = plan.units.iter().filter(|unit| !unit.affected.targets.is_empty()).count() > 1;
+    let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
+    let indices: Vec<usize> = (0..plan.units.len()).collect();
+    let closure = |index: &usize, shared: &BTreeSet<String>| {
+        let unit = &plan.units[*index];
+        if unit.affected.targets.is_empty() && shared.is_empty() {
+            return Ok(None);
+        }
+        front_end(kernel, plan, unit, several, shared).map(Some)
+    };
+    let mut found = side_by_side(&indices, |index| closure(index, &BTreeSet::new()))?;
+    // A new function that one unit defines and another calls is in nobody's closure yet.
+    loop {
+        let mut again = Vec::new();
+        for (index, unit) in plan.units.iter().enumerate() {
+            let others = found.iter().enumerate().filter(|(other, _)| *other != index).filter_map(|(_, c)| c.as_ref());
+            let named: BTreeSet<String> = others
+                .flat_map(|other| other.closure.graph.node_weights())
+                .filter(|node| node.names.iter().any(|(_, role)| *role == Role::Prototype))
+                .flat_map(|node| node.names.iter().map(|(name, _)| name.clone()))
+                .filter(|name| unit.changes.added_functions.contains(name) && is_global(unit, name))
+                .collect();
+            if !named.is_subset(&shared[index]) {
+                shared[index].extend(named);
+                again.push(index);
+            }
+        }
+        if again.is_empty() {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        for index in again {
+            found[index] = closure(&index, &shared[index])?;
+        }
+    }
+}
+
+/// Has a new function a symbol that other units can refer to?
+fn is_global(unit: &UnitPlan, name: &str) -> bool {
+    unit.after_globals.contains(name)
+}
+
+fn front_end<'a>(
+    kernel: &Kernel,
+    plan: &Plan,
+    unit: &'a UnitPlan,
+    several: bool,
+    shared: &BTreeSet<String>,
+) -> Result<UnitClosure<'a>> {
+    let naming = Naming {
+        prefix: PREFIX.into(),
+        targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
+        shared: several,
+    };
+    let affected = unit.affected.affected.iter().map(|function| function.name.clone());
+    let old: BTreeSet<String> = affected.chain(unit.affected.patched.iter().cloned()).collect();
+    let copied: BTreeSet<String> = old.difference(&naming.targets).cloned().collect();
+    let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
+    let Changes { functions, added_functions, added, declarations, .. } = &unit.changes;
+    let added = added.iter().chain(added_functions).chain(declarations.iter().map(|declaration| &declaration.name));
+    let dropped = wrappers::WRAPPERS.iter().flat_map(|wrapper| wrapper.dropped);
+    let scope = Scope {
+        targets: naming.targets.iter().cloned().collect(),
+        shared: shared.iter().cloned().collect(),
+        changed: functions.iter().cloned().collect(),
+        added: added.cloned().collect(),
+        provided: resolver.provided(&copied),
+        dropped_macros: dropped.map(|name| name.to_string()).collect(),
+    };
+    let request = worker::Request {
+        command: plan.applied.overlay.command(&unit.command, kernel.build())?,
+        build: kernel.build().to_path_buf(),
+        roots: roots(kernel, &plan.applied.overlay),
+        scope,
+    };
+    let worker::Answer { closure, usage } = worker::run(&request)?;
+    Ok(UnitClosure { unit, closure, naming, usage })
+}
+
+fn roots(kernel: &Kernel, overlay: &Overlay) -> Vec<String> {
+    let root = |path: &Path| format!("{}/", path.display());
+    vec![root(overlay.root()), root(kernel.source())]
+}
+
+/// Copied data: what the patch adds is new, what the kernel already has must not be doubled.
+pub fn copy_findings(closure: &Closure, changes: &Changes) -> Vec<Finding> {
+    let mut findings = rewrite::static_locals(closure);
+    for node in closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied) {
+        let Some((name, Role::Variable)) = node.names.first() else { continue };
+        let word = |text: &str| {
+            let mut words = node.tokens[..node.signature_tokens].iter();
+            words.any(|token| closure.texts.get(*token as usize).is_some_and(|known| known == text))
+        };
+        if word("extern") && node.signature_tokens == node.tokens.len() {
+            continue;
+        }
+        let finding = if changes.added.contains(name) {
+            Finding::new(DATA_ADDED, format!("the patch adds {name}, which lives in the livepatch"))
+        } else if !word("const") {
+            Finding::new(DATA_DUPLICATED, format!("{name} would be copied, but the running kernel has its own"))
+        } else {
+            continue;
+        };
+        let file = &closure.files[node.position.file as usize];
+        findings.push(finding.at(file.path.as_str(), Some(node.position.line)));
+    }
+    findings
+}
+
+/// Stages 7 and 8: includes, texts and externals of every part.
+pub fn parts<'a>(
+    kernel: &Kernel,
+    options: &Options,
+    plan: &Plan,
+    closures: Vec<UnitClosure<'a>>,
+    scratch: &Path,
+) -> Result<Vec<Part<'a>>> {
+    let several = closures.len() > 1;
+    let mut seen = BTreeSet::new();
+    for target in closures.iter().flat_map(|part| &part.naming.targets) {
+        if several && !seen.insert(target) {
+            return refuse(
+                NAME_TWICE,
+                format!("two units have a function {target} to replace: their new names in one module would be the same"),
+            );
+        }
+    }
+    let new: BTreeSet<String> =
+        closures.iter().flat_map(|part| part.unit.changes.added_functions.iter().cloned()).collect();
+    closures.into_iter().map(|closure| part(kernel, options, plan, closure, several, &new, scratch)).collect()
+}
+
+fn part<'a>(
+    kernel: &Kernel,
+    options: &Options,
+    plan: &Plan,
+    UnitClosure { unit, closure, naming, usage }: UnitClosure<'a>,
+    several: bool,
+    new: &BTreeSet<String>,
+    scratch: &Path,
+) -> Result<Part<'a>> {
+    let stem = if several { unit.command.source.trim_end_matches(".c").replace('/', "-") } else { options.name.clone() };
+    let source = scratch.join(format!("{stem}.c"));
+    let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
+    let roots = roots(kernel, &plan.applied.overlay);
+    let trees = (kernel.source(), kernel.build());
+    let includes = includes::choose(&closure, &command, trees, &roots, scratch)?;
+    let path = Path::to_path_buf;
+    let overlay = plan.applied.overlay.root();
+    let mut sources =
+        Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
+    let items = rewrite::items(&closure, &mut sources, &naming)?;
+    let mut part =
+        Part { unit, closure, naming, usage, stem, command, items, includes, externals: Vec::new() };
+    // What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.
+    let text = if several {
+        render::unit(&unit_text(options, &part))?
+    } else {
+        let targets: Vec<&Target> = unit.affected.targets.iter().collect();
+        render::module(&tables(kernel, options, plan, &[], &targets, &BTreeMap::new()), Some(&unit_text(options, &part)))?
+    };
+    write(&source, &text)?;
+    let undefined = check::compile(&part.command, kernel.build(), &scratch.join(format!("{}-draft.o", part.stem)))?;
+    let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
+    let outside = undefined.iter().filter(|name| !new.contains(*name));
+    part.externals = outside.map(|name| resolver.resolve(name)).collect::<Result<Vec<_>>>()?;
+    Ok(part)
+}
+
+fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
+    render::Unit {
+        module: &options.name,
+        source: &part.unit.command.source,
+        items: &part.items,
+        includes: &part.includes,
+        kbuild_modname: kbuild_modname(&part.closure, &part.unit.command),
+        externals: &part.externals,
+        naming: &part.naming,
+        renamed: &part.closure.renamed,
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(io("write", path))
+}
+
+/// Stage 9: the files. One unit gives one C file; several keep a file each, beside one with the tables.
+pub fn rendered(
+    kernel: &Kernel,
+    options: &Options,
+    plan: &Plan,
+    parts: &[Part],
+    findings: &mut Vec<Finding>,
+) -> Result<Module> {
+    let name = &options.name;
+    let targets: Vec<&Target> = plan.targets();
+    let srcversions = srcversions(kernel, &targets, findings)?;
+    let mut externals: Vec<External> = parts.iter().flat_map(|part| part.externals.iter().cloned()).collect();
+    externals.sort_by(|a, b| a.name.cmp(&b.name));
+    externals.dedup();
+    if let Some(pair) = externals.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return refuse(
+            NAME_TWICE,
+            format!("{} stands for two symbols of the running kernel in two units of the module", pair[0].name),
+        );
+    }
+    findings.extend(linkage::findings(&externals));
+    let tables = tables(kernel, options, plan, &externals, &targets, &srcversions);
+    let mut files = Vec::new();
+    let mut objects = Vec::new();
+    match parts {
+        [part] => files.push((format!("{name}.c"), render::module(&tables, Some(&unit_text(options, part)))?)),
+        _ => {
+            for part in parts {
+                files.push((format!("{}.c", part.stem), render::unit(&unit_text(options, part))?));
+            }
+            files.push((format!("{name}-main.c"), render::module(&tables, None)?));
+            files.push(("shared.h".into(), render::shared(&tables)?));
+            objects.push(ObjectFile { name: format!("{name}-main.o"), cflags: String::new() });
+        }
+    }
+    for part in parts {
+        let cflags = own_flags(kernel, &part.unit.command)?;
+        objects.push(ObjectFile { name: format!("{}.o", part.stem), cflags });
+    }
+    let entries: Vec<_> = externals.iter().filter_map(External::entry).collect();
+    files.push(("Kbuild".into(), render::kbuild(name, &objects)?));
+    files.push(("Makefile".into(), render::makefile(name, &options.kernel)?));
+    files.push(("klp.symbols".into(), symbols_file::render(&entries)));
+    Ok(Module { files })
+}
+
+fn tables<'a>(
+    kernel: &'a Kernel,
+    options: &'a Options,
+    plan: &'a Plan,
+    externals: &'a [External],
+    targets: &'a [&'a Target],
+    srcversions: &'a BTreeMap<String, String>,
+) -> render::Tables<'a> {
+    render::Tables {
+        name: &options.name,
+        headers: &plan.applied.headers,
+        release: &kernel.descriptor.release,
+        kernel_version: kernel.descriptor.version.as_deref().unwrap_or_default(),
+        externals,
+        targets,
+        srcversions,
+        prefix: PREFIX,
+        allowed: &options.allow,
+    }
+}
+
+/// Stage 10: every C file compiles, and the compiler sees of each part what it sees of the patched unit.
+pub fn checked(
+    kernel: &Kernel,
+    parts: &[Part],
+    module: &Module,
+    scratch: &Path,
+    findings: &mut Vec<Finding>,
+) -> Result<usize> {
+    for (name, text) in &module.files {
+        write(&scratch.join(name), text)?;
+    }
+    let checked = side_by_side(parts, |part| {
+        check::compile(&part.command, kernel.build(), &scratch.join(format!("{}.o", part.stem)))?;
+        check::validate(&part.command, kernel.build(), &part.closure, &part.naming)
+    })?;
+    let mut compared = 0;
+    for validation in checked {
+        compared += validation.compared;
+        findings.extend(validation.findings);
+    }
+    if let ([first, _, ..], Some((name, _))) = (parts, module.files.iter().find(|(name, _)| name.ends_with("-main.c"))) {
+        let source: PathBuf = scratch.join(name);
+        let command = CompileCommand { source: source.to_string_lossy().into_owned(), ..first.command.clone() };
+        check::compile(&command, kernel.build(), &scratch.join("main.o"))?;
+    }
+    Ok(compared)
+}
+
+/// The stage's value, put together.
+pub fn livepatch(
+    options: &Options,
+    parts: Vec<Part>,
+    module: Module,
+    findings: Vec<Finding>,
+    compared: usize,
+) -> Livepatch {
+    let mut livepatch = Livepatch {
+        name: options.name.clone(),
+        files: module.files,
+        items: Vec::new(),
+        includes: Vec::new(),
+        externals: Vec::new(),
+        findings,
+        compared,
+        usage: Vec::new(),
+    };
+    for part in parts {
+        livepatch.items.extend(part.items);
+        livepatch.includes.extend(part.includes);
+        livepatch.externals.extend(part.externals);
+        livepatch.usage.push((part.unit.command.source.clone(), part.usage));
+    }
+    livepatch.externals.sort_by(|a, b| a.name.cmp(&b.name));
+    livepatch.externals.dedup();
+    livepatch
+}
+
+/// `KBUILD_MODNAME` of the unit, if copied text uses it.
+fn kbuild_modname<'a>(closure: &Closure, command: &'a CompileCommand) -> Option<&'a str> {
+    let used = closure.groups.iter().flat_map(|group| &group.macros);
+    let mut names = used.map(|id| closure.macros[id].name.as_str());
+    if !names.any(|name| name == "KBUILD_MODNAME") {
+        return None;
+    }
+    let define = command.args.iter().find_map(|arg| arg.strip_prefix("-DKBUILD_MODNAME="))?;
+    Some(define.trim_matches('"'))
+}
+
+/// What tells the builds of the target modules apart.
+fn srcversions(kernel: &Kernel, targets: &[&Target], findings: &mut Vec<Finding>) -> Result<BTreeMap<String, String>> {
+    let objects: BTreeSet<&str> = targets.iter().map(|target| target.object.as_str()).collect();
+    let mut versions = BTreeMap::new();
+    for object in objects.into_iter().filter(|object| *object != VMLINUX) {
+        match kernel.modules()?.open(object)?.srcversion {
+            Some(version) => drop(versions.insert(object.to_string(), version)),
+            None => {
+                let message = format!("{object} has no srcversion: the livepatch can't tell another build of it");
+                findings.push(Finding::new(MODULE_UNIDENTIFIED, message));
+            }
+        }
+    }
+    Ok(versions)
+}
+
+/// Flags that only this unit has: most units share all of theirs, and Kbuild gives those to modules too.
+fn own_flags(kernel: &Kernel, command: &CompileCommand) -> Result<String> {
+    let common = kernel.commands()?.common();
+    let own = |arg: &&String| {
+        let matters = ["-D", "-f", "-m", "-O", "-W"].iter().any(|prefix| arg.starts_with(prefix));
+        let named = ["-DKBUILD_", "-D__KBUILD_", "-DMODULE"].iter().any(|prefix| arg.starts_with(prefix));
+        matters && !named && !arg.contains('/') && !common.contains(arg.as_str())
+    };
+    Ok(command.args.iter().filter(own).cloned().collect::<Vec<_>>().join(" "))
+}

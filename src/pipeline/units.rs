@@ -1,0 +1,209 @@
+//! Stages 1 to 5 for each unit: the patched trees, the units that may change, those that do, and their affected sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::affected::{self, clones::CloneReport};
+use crate::finding::{
+    DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, REPORT_INVALID, Result, io, refuse,
+};
+use crate::kernel::Kernel;
+use crate::kernel::command::CompileCommand;
+use crate::kernel::includers::includers;
+use crate::object::facts::Binding;
+use crate::object::{self, Compiled};
+use crate::patch::{self, FileState, Overlay};
+use crate::unit::changes::{self, Changes, What};
+use crate::unit::gcc;
+
+use super::{Applied, Options, UnitPlan};
+
+/// `3 units`, `1 unit`.
+pub fn counted(count: usize, name: &str) -> String {
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Stage 1: the patch, and the trees that show the kernel with it.
+pub fn apply(kernel: &Kernel, options: &Options, scratch: &Path, findings: &mut Vec<Finding>) -> Result<Applied> {
+    let sets = patch::read(&options.patches, None)?;
+    let (files, ignored) = patch::relevant_files(&sets)?;
+    findings.extend(ignored);
+    let patched = patch::apply_all(&sets, kernel.source(), options.fuzz)?;
+    findings.extend(patched.findings);
+    let states: BTreeMap<String, FileState> =
+        patched.files.into_iter().filter(|(path, _)| files.contains(path)).collect();
+    let overlay = Overlay::new(kernel.source(), &scratch.join("patched"), &states)?;
+    let kept = states.into_iter().map(|(path, state)| {
+        let old = std::fs::read(kernel.source().join(&path)).unwrap_or_default();
+        let state = match state {
+            FileState::Content(new) => FileState::Content(patch::keep_lines(&old, &new)),
+            FileState::Deleted => FileState::Deleted,
+        };
+        (path, state)
+    });
+    let comparable = Overlay::new(kernel.source(), &scratch.join("comparable"), &kept.collect())?;
+    Ok(Applied { headers: sets.into_iter().map(|set| set.header).collect(), files, overlay, comparable })
+}
+
+/// Stage 2: the compile commands of the units that the patch may change: its source files, and every built unit that
+/// may include one of its other files.
+pub fn candidates(kernel: &Kernel, files: &[String]) -> Result<Vec<CompileCommand>> {
+    let (sources, headers): (Vec<&String>, Vec<&String>) = files.iter().partition(|file| file.ends_with(".c"));
+    let mut commands = Vec::new();
+    let mut included = headers.into_iter().cloned().collect::<Vec<_>>();
+    for file in sources {
+        let found = kernel.commands_for(file)?;
+        if found.is_empty() {
+            // It may be included by a source that is built.
+            included.push(file.clone());
+        }
+        commands.extend(found);
+    }
+    if included.is_empty() {
+        return Ok(commands);
+    }
+    let built: BTreeSet<String> = kernel.commands()?.sources().map(str::to_string).collect();
+    for source in includers(kernel.source(), &included, &built) {
+        for command in kernel.commands_for(&source)? {
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+    }
+    if commands.is_empty() {
+        let name = &kernel.descriptor.name;
+        let file = &included[0];
+        let message = format!("{name} does not build {file}, nor anything that includes it: it doesn't have the code");
+        return Err(Finding::new(FILE_NOT_BUILT, message).at(file.as_str(), None).into());
+    }
+    Ok(commands)
+}
+
+/// Stage 3: the units whose tokens change, with what changes.
+pub fn changed(
+    kernel: &Kernel,
+    applied: &Applied,
+    commands: Vec<CompileCommand>,
+) -> Result<Vec<(CompileCommand, Changes)>> {
+    let compare = |command: &CompileCommand| -> Result<Changes> {
+        let before = gcc::expanded(&kernel.absolute(command), kernel.build())?;
+        let after = gcc::expanded(&applied.comparable.command(command, kernel.build())?, kernel.build())?;
+        Ok(changes::compare(&before, &after))
+    };
+    let compared = side_by_side(&commands, compare)?;
+    let pairs = commands.into_iter().zip(compared);
+    Ok(pairs.filter(|(_, changes)| *changes != Changes::default()).collect())
+}
+
+/// Stages 4 and 5: both versions compiled, and the affected set.
+pub fn compiled(
+    kernel: &Kernel,
+    options: &Options,
+    applied: &Applied,
+    changed: Vec<(CompileCommand, Changes)>,
+    scratch: &Path,
+) -> Result<Vec<UnitPlan>> {
+    let versions: Vec<(usize, bool)> = (0..changed.len()).flat_map(|unit| [(unit, false), (unit, true)]).collect();
+    let compile = |(unit, after): &(usize, bool)| {
+        let command = &changed[*unit].0;
+        let command = if *after {
+            applied.comparable.command(command, kernel.build())?
+        } else {
+            kernel.absolute(command)
+        };
+        let source = kernel.build().join(&command.source);
+        let folder = scratch.join(format!("unit{unit}")).join(if *after { "after" } else { "before" });
+        object::compile(&command, &source, kernel.build(), &folder)
+    };
+    let mut objects = side_by_side(&versions, compile)?.into_iter();
+    let mut units = Vec::new();
+    for (command, changes) in changed {
+        let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
+        for report in &options.ipa_clones {
+            given_report(report, &before)?;
+        }
+        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        let affected = affected::affected(&affected::Input {
+            patched: &set(&changes.functions),
+            added: &set(&changes.added_functions),
+            removed: &set(&changes.removed_functions),
+            before: (&before).into(),
+            after: (&after).into(),
+            symbols: kernel.symbols(&command.object)?,
+            object: &command.object,
+        });
+        let globals = after.facts.functions.iter().filter(|function| function.binding != Binding::Local);
+        let after_globals = globals.map(|function| function.name.clone()).collect();
+        units.push(UnitPlan { command, changes, before, after_globals, affected });
+    }
+    Ok(units)
+}
+
+/// Does the work for each item on all cores; results in the items' order, or the first error in that order.
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<BTreeMap<usize, Result<R>>> = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { break };
+                    let result = work(item);
+                    results.lock().unwrap_or_else(|e| e.into_inner()).insert(index, result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(|e| e.into_inner()).into_values().collect()
+}
+
+/// A report that the user gives must be whole, and of this build: what it says must be what the recompiled unit says.
+fn given_report(path: &Path, before: &Compiled) -> Result<()> {
+    let text = std::fs::read_to_string(path).map_err(io("read", path))?;
+    let name = path.display().to_string();
+    let given = CloneReport::parse(&text, &name)?;
+    let made = std::fs::read_to_string(&before.report).map_err(io("read", &before.report))?;
+    let lines = |text: &str| text.lines().filter(|line| line.starts_with("Callgraph")).count();
+    if given.graph.node_count() != before.clones.graph.node_count() || lines(&text) != lines(&made) {
+        return refuse(
+            REPORT_INVALID,
+            format!(
+                "{name} has {} lines, the report of the recompiled unit {}: it is truncated or of another build; \
+                 leave --ipa-clones out and it is made on demand",
+                lines(&text),
+                lines(&made)
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// What the comparison of two versions says beyond functions.
+pub fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
+    let finding = |declaration: &changes::Declaration| {
+        let name = &declaration.name;
+        let (id, message) = match declaration.what {
+            What::Type | What::Typedef => (
+                LAYOUT_CHANGED,
+                format!("the type {name} changes; objects that the running kernel already has keep the old one"),
+            ),
+            What::Initialiser | What::Variable => (
+                DATA_CHANGED,
+                format!("the initial value of {name} changes, which the running kernel has long read"),
+            ),
+            What::Prototype => return None,
+        };
+        Some(Finding::new(id, message).at(unit.command.source.as_str(), None))
+    };
+    let said = |name: &str| unit.affected.findings.iter().any(|f| f.id == DATA_CHANGED && f.message.contains(name));
+    unit.changes
+        .declarations
+        .iter()
+        .filter(|declaration| !said(&declaration.name))
+        .filter_map(finding)
+        .collect()
+}
