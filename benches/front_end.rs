@@ -50,11 +50,15 @@ fn main() {
         Some(chosen) => vec![chosen],
         None => library::all(),
     };
-    println!("CPU seconds, medians of {RUNS}; x: of gcc -fsyntax-only on the unit; front end: expand, libclang, closure");
+    println!(
+        "CPU seconds, medians of {RUNS}; x: of gcc -fsyntax-only on the unit; front end: expand, libclang, closure"
+    );
     for library in libraries {
         println!("\n{}", library.display());
-        println!("{:<20} {:>6} {:>6} | {:>15} {:>7} {:>7} {:>7} {:>7} | {:>7} {:>15} {:>7}", "case", "gcc", "MB",
-            "front end", "expand", "clang", "closure", "MB", "gcc -E", "create", "MB");
+        println!(
+            "{:<20} {:>6} {:>6} | {:>15} {:>7} {:>7} {:>7} {:>7} | {:>7} {:>15} {:>7}",
+            "case", "gcc", "MB", "front end", "expand", "clang", "closure", "MB", "gcc -E", "create", "MB"
+        );
         for (name, patch, unit) in &cases {
             row(&kernel, &library, name, patch, unit);
         }

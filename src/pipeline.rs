@@ -112,15 +112,27 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     }
     refuse_heaviest(&mut findings, &options.allow)?;
     if units.iter().all(|unit| unit.affected.targets.is_empty()) {
-        return refuse(NOTHING_CHANGED, "no function of this kernel differs after the patch: there is nothing to replace");
+        return refuse(
+            NOTHING_CHANGED,
+            "no function of this kernel differs after the patch: there is nothing to replace",
+        );
     }
     Ok(Plan { applied, units, findings })
 }
 
 /// `create`: the module for a plan.
-pub fn create(kernel: &Kernel, options: &Options, plan: &Plan, scratch: &Path, progress: Progress) -> Result<Livepatch> {
+pub fn create(
+    kernel: &Kernel,
+    options: &Options,
+    plan: &Plan,
+    scratch: &Path,
+    progress: Progress,
+) -> Result<Livepatch> {
     let [unit] = plan.units.as_slice() else {
-        return refuse(UNSUPPORTED, "the patch changes several translation units: one module of several is not there yet");
+        return refuse(
+            UNSUPPORTED,
+            "the patch changes several translation units: one module of several is not there yet",
+        );
     };
     let naming = Naming {
         prefix: "klpp_".into(),
@@ -200,7 +212,7 @@ fn refuse_heaviest(findings: &mut Vec<Finding>, allow: &BTreeMap<String, String>
     }
     if findings.iter().any(|finding| finding.severity == Severity::Refuse) {
         findings.sort_by_key(|finding| finding.severity);
-        return Err(Error::Refused(findings.drain(..).collect()));
+        return Err(Error::Refused(std::mem::take(findings)));
     }
     Ok(())
 }
@@ -326,21 +338,15 @@ fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
                 LAYOUT_CHANGED,
                 format!("the type {name} changes; objects that the running kernel already has keep the old one"),
             ),
-            What::Initialiser | What::Variable => (
-                DATA_CHANGED,
-                format!("the initial value of {name} changes, which the running kernel has long read"),
-            ),
+            What::Initialiser | What::Variable => {
+                (DATA_CHANGED, format!("the initial value of {name} changes, which the running kernel has long read"))
+            }
             What::Prototype => return None,
         };
         Some(Finding::new(id, message).at(unit.command.source.as_str(), None))
     };
     let said = |name: &str| unit.affected.findings.iter().any(|f| f.id == DATA_CHANGED && f.message.contains(name));
-    unit.changes
-        .declarations
-        .iter()
-        .filter(|declaration| !said(&declaration.name))
-        .filter_map(finding)
-        .collect()
+    unit.changes.declarations.iter().filter(|declaration| !said(&declaration.name)).filter_map(finding).collect()
 }
 
 fn roots(kernel: &Kernel, overlay: &Overlay) -> Vec<String> {

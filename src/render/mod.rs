@@ -140,7 +140,10 @@ fn header(module: &Module) -> Vec<String> {
         lines.push(String::new());
     }
     lines.push(format!("Kernel: {} {}", module.release, c_comment(module.kernel_version)));
-    lines.push(format!("Made by klp-extract {}; livepatch.json has the reason of every line.", env!("CARGO_PKG_VERSION")));
+    lines.push(format!(
+        "Made by klp-extract {}; livepatch.json has the reason of every line.",
+        env!("CARGO_PKG_VERSION")
+    ));
     lines.extend(module.allowed.iter().map(|allowed| format!("Allowed: {}", c_comment(allowed))));
     lines
 }
@@ -214,8 +217,7 @@ fn grouped(items: &[&Item]) -> Vec<String> {
 
 /// Declarations of the running kernel's symbols; of those that headers declare, the names.
 fn externals(module: &Module) -> Option<String> {
-    let relocations: Vec<&External> =
-        module.externals.iter().filter(|external| external.entry().is_some()).collect();
+    let relocations: Vec<&External> = module.externals.iter().filter(|external| external.entry().is_some()).collect();
     let declared: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Externals).collect();
     let place = |external: &External| match external.sympos {
         0 => external.object.clone(),

@@ -15,8 +15,7 @@ pub fn compare(page: &str, value: &Value) -> Result<(), String> {
         rows.map(|(key, rest)| (key, rest.split('|').next().is_some_and(|kind| kind.contains("optional")))).collect();
     let (mut keys, mut empty) = (BTreeSet::new(), Vec::new());
     collect(value, String::new(), &mut keys, &mut empty);
-    let unknown: Vec<&String> =
-        keys.iter().filter(|key| !documented.iter().any(|(known, _)| known == key)).collect();
+    let unknown: Vec<&String> = keys.iter().filter(|key| !documented.iter().any(|(known, _)| known == key)).collect();
     if !unknown.is_empty() {
         return Err(format!("not documented: {unknown:?}"));
     }
