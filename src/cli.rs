@@ -268,7 +268,12 @@ fn kernels(request: Kernels) -> Result<ExitCode> {
     match request {
         Kernels::List => {
             for kernel in kernels::list()? {
-                print(&format!("{:<32} {:<28} {:>6} MB\n", kernel.name, kernel.release.as_deref().unwrap_or("unfinished"), kernel.size >> 20));
+                print(&format!(
+                    "{:<32} {:<28} {:>6} MB\n",
+                    kernel.name,
+                    kernel.release.as_deref().unwrap_or("unfinished"),
+                    kernel.size >> 20
+                ));
             }
         }
         Kernels::Remove { name } => {
@@ -475,7 +480,8 @@ mod scratch {
     impl Folder {
         pub fn new() -> Result<Folder> {
             let all = std::env::temp_dir();
-            let folder = tempfile::Builder::new().prefix("klp-extract-").tempdir().map_err(io("create a folder in", &all))?;
+            let folder =
+                tempfile::Builder::new().prefix("klp-extract-").tempdir().map_err(io("create a folder in", &all))?;
             FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).insert(folder.path().to_path_buf());
             Ok(Folder(folder))
         }

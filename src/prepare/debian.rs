@@ -21,12 +21,12 @@ struct Packages {
 /// already; goes on where an earlier run was interrupted. With `offline`, only what was downloaded before is used.
 pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<Descriptor> {
     let folder = kernel::folder_of(release)?;
-    if let Some(descriptor) = finished(&folder) {
+    if let Some(descriptor) = complete(&folder) {
         return Ok(descriptor);
     }
     let (folder, _lock) = lock(release, progress)?;
     // The run that was waited for may have done it.
-    if let Some(descriptor) = finished(&folder) {
+    if let Some(descriptor) = complete(&folder) {
         return Ok(descriptor);
     }
     let downloads = kernel::cache_root()?.join("downloads");
@@ -45,6 +45,10 @@ pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<De
         unpack_source(&packages.source, &fetch(&packages.source, progress)?, scratch, progress)
     })?;
     let build = prepare_build(&folder, &image, &source, release, progress)?;
+    if !folder.join(GENERATED).is_file() {
+        build::generate_headers(&source, &build, release, progress)?;
+        write_whole(&folder.join(GENERATED), b"")?;
+    }
     let symvers = find(&headers, &[format!("usr/src/linux-headers-{release}/Module.symvers")])?;
     let text = std::fs::read(&symvers).map_err(io("read", &symvers))?;
     // modpost looks for it there when a module is built.
@@ -76,6 +80,14 @@ pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<De
     descriptor.write(&folder)?;
     progress(&format!("done: {release} is prepared"));
     Ok(descriptor)
+}
+
+/// Says that the headers which are made beside objects are there; earlier versions of this program left them out.
+const GENERATED: &str = "headers.generated";
+
+/// The descriptor of a kernel to which nothing has to be done.
+fn complete(folder: &Path) -> Option<Descriptor> {
+    finished(folder).filter(|_| folder.join(GENERATED).is_file())
 }
 
 /// `linux-source-SERIES` holds the source of a release: 6.1 of `6.1.0-47-cloud-amd64`, 6.12 of `6.12.73+deb12-amd64`.

@@ -34,7 +34,7 @@ enum Look {
 const NEEDED: &[(&str, Look, &str, &str)] = &[
     ("gcc", Look::Program("gcc", "--version"), "compiles kernel code; must be the kernel's own version", "gcc"),
     ("make", Look::Program("make", "--version"), "runs the kernel's build", "make"),
-    ("libclang", Look::Libclang, "reads declarations and references of kernel code (LLVM 14 to 20)", "libclang1-14"),
+    ("libclang", Look::Libclang, "reads declarations and references of kernel code (LLVM 14 to 20)", "libclang1-16"),
     ("ld", Look::Program("ld", "--version"), "links modules", "binutils"),
     ("bc", Look::Program("bc", "--version"), "generates kernel headers", "bc"),
     ("bison", Look::Program("bison", "--version"), "builds the kernel's configuration tool", "bison"),

@@ -88,7 +88,12 @@ pub fn sentence(chain: &[Reason]) -> String {
 }
 
 /// The text of the file.
-pub fn render(kernel: &Kernel, options: &Options, plan: &Plan, livepatch: &Livepatch) -> crate::finding::Result<String> {
+pub fn render(
+    kernel: &Kernel,
+    options: &Options,
+    plan: &Plan,
+    livepatch: &Livepatch,
+) -> crate::finding::Result<String> {
     let mut inputs: BTreeMap<String, String> =
         options.patches.iter().map(|(name, bytes)| (format!("patch {name}"), sha256(bytes))).collect();
     inputs.extend(kernel.hashes()?.into_iter().map(|(name, hash)| (format!("kernel {name}"), hash)));

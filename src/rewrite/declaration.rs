@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn long_declarations_are_broken() {
-        let text = format!("extern int f({});", vec!["unsigned long parameter"; 8].join(", "));
+        let text = format!("extern int f({});", ["unsigned long parameter"; 8].join(", "));
         let wrapped = wrapped(&text);
         assert!(wrapped.lines().all(|line| line.len() <= LINE) && wrapped.lines().count() > 1, "{wrapped}");
     }

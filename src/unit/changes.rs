@@ -109,7 +109,7 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
     let before = Version::new(before, &mut interner);
     let after = Version::new(after, &mut interner);
     let mut changes = Changes::default();
-    let mut order: Vec<(&(Symbol, bool), &Vec<(usize, Role)>)> = after.by_name.iter().collect();
+    let mut order: Vec<_> = after.by_name.iter().collect();
     order.sort_by_key(|(_, uses)| uses.last().map(|(index, _)| *index));
     for (key, new) in order {
         let name = interner.string(key.0);

@@ -1,5 +1,6 @@
 //! What tests on a real kernel share: the prepared kernel, and sessions.
 
+pub mod json;
 pub mod kernel;
 pub mod session;
 pub mod trees;
