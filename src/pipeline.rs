@@ -109,6 +109,8 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     findings.extend(units.iter().flat_map(|unit| unit.affected.findings.clone()));
     for unit in &units {
         findings.extend(declaration_findings(unit));
+        let facts = &unit.before.facts;
+        findings.extend(object::provenance::findings(kernel, &unit.command, facts, &unit.affected.names())?);
     }
     refuse_heaviest(&mut findings, &options.allow)?;
     if units.iter().all(|unit| unit.affected.targets.is_empty()) {

@@ -129,6 +129,12 @@ impl Affected {
     pub fn is_refused(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Refuse)
     }
+
+    /// Patched, affected and target functions.
+    pub fn names(&self) -> BTreeSet<String> {
+        let affected = self.affected.iter().map(|function| &function.name);
+        self.patched.iter().chain(affected).chain(self.targets.iter().map(|target| &target.name)).cloned().collect()
+    }
 }
 
 /// First reason why each function is looked at, and the function that led there.

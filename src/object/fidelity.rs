@@ -255,10 +255,10 @@ impl Comparison<'_> {
             let ours = usize::try_from(meant).ok().and_then(|at| section.data.get(at..at + length as usize));
             return match (ours, self.running.bytes(reached, length as usize)) {
                 (Some(ours), Some(theirs)) if ours == theirs => Ok(()),
-                (ours, theirs) => differs(format!(
+                (ours, _) => differs(format!(
                     "it leads to {} where the running kernel has {}",
                     shown(ours.unwrap_or_default()),
-                    shown(theirs.unwrap_or_default())
+                    shown(self.running.from(reached).unwrap_or_default())
                 )),
             };
         }
@@ -442,10 +442,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
+/// The beginning of a string or constant, for messages.
 fn shown(bytes: &[u8]) -> String {
-    let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    match std::str::from_utf8(text) {
-        Ok(text) if !text.contains(|c: char| c.is_control() && c != '\n') => format!("{text:?}"),
-        _ => hex(bytes),
+    const LONGEST: usize = 60;
+    // A format may begin with KERN_SOH and its level (include/linux/kern_levels.h).
+    let text = bytes.strip_prefix(&[1]).unwrap_or(bytes);
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len()).min(LONGEST);
+    match std::str::from_utf8(&text[..end]) {
+        Ok(text) if end > 0 => format!("{text:?}"),
+        _ => hex(&bytes[..bytes.len().min(16)]),
     }
 }
