@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::affected::forest::{self, Forest};
 use crate::finding::{Error, Finding, Result, Severity, USAGE, io, refuse};
 use crate::kernel::Kernel;
 use crate::link;
@@ -43,6 +44,8 @@ enum Command {
     Plan(Request),
     /// Write the livepatch module for a patch
     Create(Create),
+    /// Show where GCC put the code of functions, from its clone reports (-fdump-ipa-clones)
+    Clones(Clones),
     /// Boot the kernel in a virtual machine and try the built module
     Test(Test),
     /// List or remove prepared kernels
@@ -133,6 +136,28 @@ struct Create {
 }
 
 #[derive(Args)]
+struct Clones {
+    /// Clone reports, or folders that have some anywhere below
+    #[arg(required = true)]
+    reports: Vec<PathBuf>,
+    /// Only where this function's code is
+    #[arg(long)]
+    symbol: Option<String>,
+    /// Functions of one name and place are one, whatever unit they are in
+    #[arg(long)]
+    group: bool,
+    /// Leave functions that GCC removed out of the lists of affected ones
+    #[arg(long)]
+    ignore_removed: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print a graph for Graphviz
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
+}
+
+#[derive(Args)]
 struct Test {
     /// The module's folder, built by make
     folder: PathBuf,
@@ -181,6 +206,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Prepare(request) => prepare(request),
         Command::Plan(request) => plan(&request),
         Command::Create(request) => create(&request),
+        Command::Clones(request) => clones(&request),
         Command::Test(request) => test(&request),
         Command::Kernels(request) => kernels(request),
         Command::Link(request) => {
@@ -398,6 +424,17 @@ fn next_command(folder: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let variable = if found { String::new() } else { format!(" KLP_EXTRACT={}", program.display()) };
     format!("make -C {}{variable}", folder.display())
+}
+
+fn clones(request: &Clones) -> Result<ExitCode> {
+    let forest = Forest::of(forest::read(&request.reports)?, request.group);
+    let view = forest::View { symbol: request.symbol.as_deref(), ignore_removed: request.ignore_removed };
+    print(&match (request.json, request.dot) {
+        (true, _) => forest.json(view)?,
+        (_, true) => forest.dot(view)?,
+        _ => forest.text(view)?,
+    });
+    Ok(ExitCode::SUCCESS)
 }
 
 fn test(request: &Test) -> Result<ExitCode> {

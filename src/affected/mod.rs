@@ -5,6 +5,7 @@
 //! what a target needs in order to compile.
 
 pub mod clones;
+pub mod forest;
 mod reason;
 mod search;
 
