@@ -62,6 +62,8 @@ pub struct UnitPlan {
     pub command: CompileCommand,
     pub changes: Changes,
     pub before: Compiled,
+    /// Where its clone report is from.
+    pub report: affected::origin::Origin,
     pub affected: Affected,
 }
 
@@ -274,9 +276,8 @@ fn unit_plan(
         return Ok(None);
     }
     let (before, after) = (objects.0?, objects.1?);
-    for report in &options.ipa_clones {
-        given_report(report, &before)?;
-    }
+    let trees = affected::origin::Trees { source: kernel.source(), build };
+    let report = affected::origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
     let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
     let affected = affected::affected(&affected::Input {
         patched: &set(&changes.functions),
@@ -287,28 +288,7 @@ fn unit_plan(
         symbols: kernel.symbols(&command.object)?,
         object: &command.object,
     });
-    Ok(Some(UnitPlan { command, changes, before, affected }))
-}
-
-/// A report that the user gives must be whole, and of this build: what it says must be what the recompiled unit says.
-fn given_report(path: &Path, before: &Compiled) -> Result<()> {
-    let text = std::fs::read_to_string(path).map_err(io("read", path))?;
-    let name = path.display().to_string();
-    let given = affected::clones::CloneReport::parse(&text, &name)?;
-    let made = std::fs::read_to_string(&before.report).map_err(io("read", &before.report))?;
-    let lines = |text: &str| text.lines().filter(|line| line.starts_with("Callgraph")).count();
-    if given.graph.node_count() != before.clones.graph.node_count() || lines(&text) != lines(&made) {
-        return refuse(
-            crate::finding::REPORT_INVALID,
-            format!(
-                "{name} has {} lines, the report of the recompiled unit {}: it is truncated or of another build; \
-                 leave --ipa-clones out and it is made on demand",
-                lines(&text),
-                lines(&made)
-            ),
-        );
-    }
-    Ok(())
+    Ok(Some(UnitPlan { command, changes, before, report, affected }))
 }
 
 /// The command with its source as an absolute path, unless the build itself names it relative to the tree.

@@ -6,6 +6,7 @@
 
 pub mod clones;
 pub mod forest;
+pub mod origin;
 mod reason;
 mod search;
 
