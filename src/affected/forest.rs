@@ -157,7 +157,7 @@ impl Forest {
     fn unknown<T>(&self, symbol: &str) -> Result<T> {
         let names: BTreeSet<&str> = self.graph.node_weights().map(|member| &*member.node.name).collect();
         let message = format!(
-            "no report mentions {symbol}: GCC neither inlined, cloned nor removed such a function in these {} units{}",
+            "no report mentions {symbol}: GCC neither inlined, cloned nor removed such a function in the {} report(s) read{}",
             self.reports.len(),
             suggestions(symbol, names)
         );

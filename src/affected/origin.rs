@@ -60,7 +60,7 @@ pub fn origin(given: &[PathBuf], command: &CompileCommand, trees: Trees<'_>, mad
         // GCC writes an empty report where it has nothing to say.
         let is_empty = text.is_empty() && made.graph.node_count() == 0;
         let report = if is_empty { CloneReport::default() } else { CloneReport::parse(&text, &name)? };
-        if let Some(difference) = contradiction(&report, made, trees) {
+        if let Some(difference) = contradiction(&report, made, trees, &command.source) {
             let message = format!(
                 "{name} is not the report of {} as this kernel has it: {difference}; it is truncated or of another build. \
                  Remove it or leave it out, and it is made on demand",
@@ -121,8 +121,8 @@ fn built(folder: &Path, command: &CompileCommand, trees: Trees<'_>) -> Option<Pa
 }
 
 /// The first thing that two reports of one unit don't agree on. Files are compared without the trees' names.
-fn contradiction(given: &CloneReport, made: &CloneReport, trees: Trees<'_>) -> Option<String> {
-    let (ours, theirs) = (nodes(made, trees), nodes(given, trees));
+fn contradiction(given: &CloneReport, made: &CloneReport, trees: Trees<'_>, source: &str) -> Option<String> {
+    let (ours, theirs) = (nodes(made, trees, source), nodes(given, trees, source));
     for (key, node) in &ours {
         match theirs.get(key) {
             None => return Some(format!("it lacks {}/{}", key.0, key.1)),
@@ -153,13 +153,14 @@ struct Placed {
     removed: bool,
 }
 
-fn nodes(report: &CloneReport, trees: Trees<'_>) -> BTreeMap<(String, u32), Placed> {
+fn nodes(report: &CloneReport, trees: Trees<'_>, source: &str) -> BTreeMap<(String, u32), Placed> {
+    // The tree that the report was made in, which may be somebody else's: what comes before the unit's own path.
+    let own = report.graph.node_weights().find_map(|node| node.file.strip_suffix(source)).unwrap_or_default();
+    let roots = [own.to_string(), trees.source.display().to_string(), trees.build.display().to_string()];
     let placed = report.graph.node_weights().map(|node| {
-        let file = plain(&node.file, trees);
-        (
-            (node.name.to_string(), node.order),
-            Placed { file, line: node.line, column: node.column, removed: node.removed },
-        )
+        let placed =
+            Placed { file: plain(&node.file, &roots), line: node.line, column: node.column, removed: node.removed };
+        ((node.name.to_string(), node.order), placed)
     });
     placed.collect()
 }
@@ -174,11 +175,9 @@ fn edges(report: &CloneReport) -> BTreeMap<(String, u32, String, u32, String), u
     edges
 }
 
-fn plain(file: &str, trees: Trees<'_>) -> String {
-    let mut file = file;
-    for tree in [trees.source, trees.build] {
-        file = file.strip_prefix(&*tree.to_string_lossy()).unwrap_or(file);
-    }
+fn plain(file: &str, roots: &[String]) -> String {
+    let file =
+        roots.iter().filter(|root| !root.is_empty()).find_map(|root| file.strip_prefix(root.as_str())).unwrap_or(file);
     let parts = file.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
     parts.collect::<Vec<_>>().join("/")
 }

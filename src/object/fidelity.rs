@@ -47,6 +47,7 @@ pub fn compare(facts: &Facts, running: &Running<'_>, wanted: impl Fn(&str) -> bo
         nops: nops(facts),
         tables: BTreeMap::new(),
     };
+    compared.place_weak_sections();
     let mut fidelity = Fidelity::default();
     for (index, function) in facts.functions.iter().enumerate().filter(|(_, f)| f.cold_of.is_none()) {
         let names = std::iter::once((&function.name, function.binding))
@@ -116,6 +117,28 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn base(&self, section: usize) -> Option<Base> {
         self.layout.base(section).or_else(|| self.learned.get(&section).copied())
+    }
+
+    /// A section of nothing but weak functions (lib/clz_ctz.c) has no vote in the layout: it lies where all of them fit.
+    fn place_weak_sections(&mut self) {
+        let facts = self.facts;
+        for index in 0..facts.sections.len() {
+            let functions: Vec<&Function> = facts.functions.iter().filter(|f| f.section == index).collect();
+            let Some(first) = functions.first().filter(|_| self.base(index).is_none()) else { continue };
+            let symbols = self.running.symbols;
+            let fits = |base: &Base| {
+                functions.iter().all(|function| {
+                    let address = base.1.wrapping_add(function.offset as i64) as u64;
+                    symbols.named(&function.name).any(|symbol| (symbol.section, symbol.address) == (base.0, address))
+                })
+            };
+            let named = symbols.named(&first.name);
+            let bases = named.map(|symbol| (symbol.section, symbol.address.wrapping_sub(first.offset) as i64));
+            let fitting: Vec<Base> = bases.filter(fits).collect();
+            if let [base] = fitting.as_slice() {
+                self.learned.insert(index, *base);
+            }
+        }
     }
 
     fn has_symbol(&self, function: &Function, name: &str, binding: Binding) -> Same {
