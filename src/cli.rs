@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::affected::Affected;
+use crate::affected::forest::{self, Forest};
 use crate::finding::{Error, Finding, Result, Severity, USAGE, io, refuse};
+use crate::impact::{self, Level};
 use crate::kernel::Kernel;
 use crate::link;
 use crate::link::symbols_file;
@@ -39,10 +42,12 @@ enum Command {
     /// Make a kernel ready to be patched
     #[command(subcommand)]
     Prepare(Prepare),
-    /// Show which functions a patch concerns and why; writes nothing
-    Plan(Request),
+    /// Show which functions a patch, or a change of one function, concerns and why; writes nothing
+    Plan(PlanRequest),
     /// Write the livepatch module for a patch
     Create(Create),
+    /// Show where GCC put the code of functions, from its clone reports (-fdump-ipa-clones)
+    Clones(Clones),
     /// Boot the kernel in a virtual machine and try the built module
     Test(Test),
     /// List or remove prepared kernels
@@ -104,7 +109,6 @@ enum Kernels {
 #[derive(Args)]
 struct Request {
     /// Patch files in order; `-` is standard input
-    #[arg(required = true)]
     patches: Vec<PathBuf>,
     /// A prepared kernel: its name, or the path of its kernel.json
     #[arg(short, long)]
@@ -121,6 +125,21 @@ struct Request {
 }
 
 #[derive(Args)]
+struct PlanRequest {
+    #[command(flatten)]
+    request: Request,
+    /// Instead of a patch: a function that is to change
+    #[arg(long, requires = "file", conflicts_with = "patches")]
+    function: Option<String>,
+    /// The C file of that function
+    #[arg(long, requires = "function")]
+    file: Option<String>,
+    /// What it would be in a kernel built with GCC's -flive-patching=LEVEL
+    #[arg(long, requires = "function")]
+    level: Option<Level>,
+}
+
+#[derive(Args)]
 struct Create {
     #[command(flatten)]
     request: Request,
@@ -130,6 +149,28 @@ struct Create {
     /// Print where the time and memory of the front end went
     #[arg(long)]
     timings: bool,
+}
+
+#[derive(Args)]
+struct Clones {
+    /// Clone reports, or folders that have some anywhere below
+    #[arg(required = true)]
+    reports: Vec<PathBuf>,
+    /// Only where this function's code is
+    #[arg(long)]
+    symbol: Option<String>,
+    /// Functions of one name and place are one, whatever unit they are in
+    #[arg(long)]
+    group: bool,
+    /// Leave functions that GCC removed out of the lists of affected ones
+    #[arg(long)]
+    ignore_removed: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print a graph for Graphviz
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
 }
 
 #[derive(Args)]
@@ -181,6 +222,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Prepare(request) => prepare(request),
         Command::Plan(request) => plan(&request),
         Command::Create(request) => create(&request),
+        Command::Clones(request) => clones(&request),
         Command::Test(request) => test(&request),
         Command::Kernels(request) => kernels(request),
         Command::Link(request) => {
@@ -299,7 +341,10 @@ fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
         let shown = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
         patches.push((shown.into_owned(), bytes));
     }
-    let stem = request.patches[0].file_stem().map_or("stdin".into(), |stem| stem.to_string_lossy().into_owned());
+    let Some(first) = request.patches.first() else {
+        return refuse(USAGE, "no patch given; name one, or `-` for standard input");
+    };
+    let stem = first.file_stem().map_or("stdin".into(), |stem| stem.to_string_lossy().into_owned());
     let default = format!("livepatch-{}", if stem == "-" { "stdin" } else { &stem });
     let name = name.and_then(Path::file_name).map_or(default, |name| name.to_string_lossy().into_owned());
     let allow = request.allow.iter().map(|pair| allowed(pair)).collect::<Result<_>>()?;
@@ -330,8 +375,11 @@ fn module_name(name: &str) -> String {
     name.chars().map(plain).take(NAME_LENGTH).collect()
 }
 
-fn plan(request: &Request) -> Result<ExitCode> {
-    let options = options(request, None)?;
+fn plan(request: &PlanRequest) -> Result<ExitCode> {
+    if let (Some(function), Some(file)) = (&request.function, &request.file) {
+        return impacted(request, function, file);
+    }
+    let options = options(&request.request, None)?;
     let kernel = Kernel::open(&options.kernel)?;
     let scratch = scratch::Folder::new()?;
     let plan = pipeline::plan(&kernel, &options, scratch.path(), &mut progress)?;
@@ -344,17 +392,39 @@ fn plan_text(plan: &Plan) -> String {
     let mut text = String::new();
     for unit in &plan.units {
         text.push_str(&format!("{} ({})\n", unit.command.source, unit.command.object));
-        for name in &unit.affected.patched {
-            text.push_str(&format!("  patched  {name}\n"));
-        }
-        for target in &unit.affected.targets {
-            text.push_str(&format!("  replace  {}\n", target.name));
-            for reason in &target.chain {
-                text.push_str(&format!("             {reason}\n"));
-            }
+        text.push_str(&format!("  clone report: {}\n", unit.report));
+        text.push_str(&targets_text(&unit.affected));
+    }
+    text
+}
+
+fn targets_text(affected: &Affected) -> String {
+    let mut text = String::new();
+    for name in &affected.patched {
+        text.push_str(&format!("  patched  {name}\n"));
+    }
+    for target in &affected.targets {
+        text.push_str(&format!("  replace  {}\n", target.name));
+        for reason in &target.chain {
+            text.push_str(&format!("             {reason}\n"));
         }
     }
     text
+}
+
+/// `plan --function`: the impacted list without a patch.
+fn impacted(request: &PlanRequest, function: &str, file: &str) -> Result<ExitCode> {
+    let kernel = Kernel::open(&request.request.kernel)?;
+    let scratch = scratch::Folder::new()?;
+    let mut findings = Vec::new();
+    for impact in impact::impact(&kernel, file, function, request.level, scratch.path())? {
+        let statement = impact.statement().replace('\n', "\n  ");
+        print(&format!("{} ({})\n  {statement}\n", impact.command.source, impact.command.object));
+        print(&targets_text(&impact.affected));
+        findings.extend(impact.affected.findings);
+    }
+    report(&findings);
+    Ok(status(&findings))
 }
 
 fn create(request: &Create) -> Result<ExitCode> {
@@ -404,6 +474,17 @@ fn next_command(folder: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let variable = if found { String::new() } else { format!(" KLP_EXTRACT={}", program.display()) };
     format!("make -C {}{variable}", folder.display())
+}
+
+fn clones(request: &Clones) -> Result<ExitCode> {
+    let forest = Forest::of(forest::read(&request.reports)?, request.group);
+    let view = forest::View { symbol: request.symbol.as_deref(), ignore_removed: request.ignore_removed };
+    print(&match (request.json, request.dot) {
+        (true, _) => forest.json(view)?,
+        (_, true) => forest.dot(view)?,
+        _ => forest.text(view)?,
+    });
+    Ok(ExitCode::SUCCESS)
 }
 
 fn test(request: &Test) -> Result<ExitCode> {

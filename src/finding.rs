@@ -120,6 +120,9 @@ registry! {
     NO_CODE_CHANGE Note "no-code-change" "The function's source or position in the report makes it affected, but its object code is the same before and after the patch."
     NOT_EMITTED Note "not-emitted" "A changed function has no code in this TU: GCC dropped it as unused."
     CODE_CHANGED Note "code-changed" "GCC's code of this function changes although no clone report says why (pure/const, noreturn, value ranges, folding)."
+    NOT_FAITHFUL Refuse "not-faithful" "A function compiled from this source, configuration and compiler is not the one that the running kernel has; conclusions drawn from it would be about another kernel. The message names what is known to differ."
+    FIDELITY_UNKNOWN Judge "fidelity-unknown" "Nothing shows whether the recompiled code is what the running kernel has, because its image or modules are missing or don't tell."
+    FUNCTION_UNKNOWN Refuse "function-unknown" "No function of this name is in the clone report or in the translation unit; the message names those that are similar."
     // The built module and the virtual machine.
     KLP_SYMBOLS_INVALID Refuse "klp-symbols-invalid" "A line of klp.symbols can't be read; each has a C name, an object (vmlinux or a module), a symbol and its sympos."
     KLP_SYMBOL_UNUSED Note "klp-symbol-unused" "klp.symbols lists a symbol that the built module doesn't refer to; the line can go."

@@ -7,6 +7,7 @@ pub mod check;
 pub mod cli;
 pub mod closure;
 pub mod finding;
+pub mod impact;
 pub mod kernel;
 pub mod link;
 pub mod linkage;

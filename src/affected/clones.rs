@@ -31,6 +31,7 @@ pub struct Node {
     pub file: Arc<str>,
     /// Counted from 1; 0 where there is none.
     pub line: u32,
+    pub column: u32,
     /// GCC dropped the node itself; its body may live on in others.
     pub removed: bool,
 }
@@ -149,7 +150,7 @@ impl CloneReport {
 
     fn node<'t>(&mut self, fields: &[&'t str], nodes: &mut HashMap<(&'t str, u32), NodeIndex>) -> Option<NodeIndex> {
         let [name, order, file, line, column] = fields else { return None };
-        column.parse::<u32>().ok()?;
+        let column = column.parse::<u32>().ok()?;
         let line = line.parse::<u32>().ok()?;
         if name.is_empty() {
             return None;
@@ -162,7 +163,7 @@ impl CloneReport {
         };
         Some(
             *nodes.entry((name, order)).or_insert_with(|| {
-                self.graph.add_node(Node { name: (*name).into(), order, file, line, removed: false })
+                self.graph.add_node(Node { name: (*name).into(), order, file, line, column, removed: false })
             }),
         )
     }

@@ -5,6 +5,8 @@
 //! what a target needs in order to compile.
 
 pub mod clones;
+pub mod forest;
+pub mod origin;
 mod reason;
 mod search;
 
@@ -128,6 +130,12 @@ pub struct Affected {
 impl Affected {
     pub fn is_refused(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Refuse)
+    }
+
+    /// Patched, affected and target functions.
+    pub fn names(&self) -> BTreeSet<String> {
+        let affected = self.affected.iter().map(|function| &function.name);
+        self.patched.iter().chain(affected).chain(self.targets.iter().map(|target| &target.name)).cloned().collect()
     }
 }
 

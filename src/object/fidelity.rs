@@ -47,6 +47,7 @@ pub fn compare(facts: &Facts, running: &Running<'_>, wanted: impl Fn(&str) -> bo
         nops: nops(facts),
         tables: BTreeMap::new(),
     };
+    compared.place_weak_sections();
     let mut fidelity = Fidelity::default();
     for (index, function) in facts.functions.iter().enumerate().filter(|(_, f)| f.cold_of.is_none()) {
         let names = std::iter::once((&function.name, function.binding))
@@ -116,6 +117,28 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn base(&self, section: usize) -> Option<Base> {
         self.layout.base(section).or_else(|| self.learned.get(&section).copied())
+    }
+
+    /// A section of nothing but weak functions (lib/clz_ctz.c) has no vote in the layout: it lies where all of them fit.
+    fn place_weak_sections(&mut self) {
+        let facts = self.facts;
+        for index in 0..facts.sections.len() {
+            let functions: Vec<&Function> = facts.functions.iter().filter(|f| f.section == index).collect();
+            let Some(first) = functions.first().filter(|_| self.base(index).is_none()) else { continue };
+            let symbols = self.running.symbols;
+            let fits = |base: &Base| {
+                functions.iter().all(|function| {
+                    let address = base.1.wrapping_add(function.offset as i64) as u64;
+                    symbols.named(&function.name).any(|symbol| (symbol.section, symbol.address) == (base.0, address))
+                })
+            };
+            let named = symbols.named(&first.name);
+            let bases = named.map(|symbol| (symbol.section, symbol.address.wrapping_sub(first.offset) as i64));
+            let fitting: Vec<Base> = bases.filter(fits).collect();
+            if let [base] = fitting.as_slice() {
+                self.learned.insert(index, *base);
+            }
+        }
     }
 
     fn has_symbol(&self, function: &Function, name: &str, binding: Binding) -> Same {
@@ -255,10 +278,10 @@ impl Comparison<'_> {
             let ours = usize::try_from(meant).ok().and_then(|at| section.data.get(at..at + length as usize));
             return match (ours, self.running.bytes(reached, length as usize)) {
                 (Some(ours), Some(theirs)) if ours == theirs => Ok(()),
-                (ours, theirs) => differs(format!(
+                (ours, _) => differs(format!(
                     "it leads to {} where the running kernel has {}",
                     shown(ours.unwrap_or_default()),
-                    shown(theirs.unwrap_or_default())
+                    shown(self.running.from(reached).unwrap_or_default())
                 )),
             };
         }
@@ -442,10 +465,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
+/// The beginning of a string or constant, for messages.
 fn shown(bytes: &[u8]) -> String {
-    let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    match std::str::from_utf8(text) {
-        Ok(text) if !text.contains(|c: char| c.is_control() && c != '\n') => format!("{text:?}"),
-        _ => hex(bytes),
+    const LONGEST: usize = 60;
+    // A format may begin with KERN_SOH and its level (include/linux/kern_levels.h).
+    let text = bytes.strip_prefix(&[1]).unwrap_or(bytes);
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len()).min(LONGEST);
+    match std::str::from_utf8(&text[..end]) {
+        Ok(text) if end > 0 => format!("{text:?}"),
+        _ => hex(&bytes[..bytes.len().min(16)]),
     }
 }

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod facts;
 pub mod fidelity;
 pub mod layout;
+pub mod provenance;
 pub mod references;
 pub mod running;
 

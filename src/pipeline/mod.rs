@@ -6,6 +6,7 @@ mod units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
 use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity, refuse};
 use crate::kernel::Kernel;
@@ -55,6 +56,8 @@ pub struct UnitPlan {
     pub command: CompileCommand,
     pub changes: Changes,
     pub before: Compiled,
+    /// Where its clone report is from.
+    pub report: Origin,
     /// Functions of the patched version that other units can refer to.
     pub after_globals: BTreeSet<String>,
     pub affected: Affected,
@@ -102,6 +105,8 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     progress("affected: targets");
     findings.extend(units.iter().flat_map(|unit| unit.affected.findings.clone()));
     findings.extend(units.iter().flat_map(units::declaration_findings));
+    progress("object: hold the recompiled code against the running kernel's");
+    findings.extend(units::provenance(kernel, &units)?);
     settle(&mut findings, &options.allow)?;
     if units.iter().all(|unit| unit.affected.targets.is_empty()) {
         return refuse(NOTHING_CHANGED, "no function of this kernel differs after the patch: there is nothing to replace");

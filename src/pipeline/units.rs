@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::affected::{self, clones::CloneReport};
+use crate::affected::{self, origin};
 use crate::finding::{
-    DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, REPORT_INVALID, Result, io, refuse,
+    DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result,
 };
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
 use crate::object::facts::Binding;
-use crate::object::{self, Compiled};
+use crate::object;
 use crate::patch::{self, FileState, Overlay};
 use crate::unit::changes::{self, Changes, What};
 use crate::unit::gcc;
@@ -121,9 +121,8 @@ pub fn compiled(
     let mut units = Vec::new();
     for (command, changes) in changed {
         let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
-        for report in &options.ipa_clones {
-            given_report(report, &before)?;
-        }
+        let trees = origin::Trees { source: kernel.source(), build: kernel.build() };
+        let report = origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
         let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
         let affected = affected::affected(&affected::Input {
             patched: &set(&changes.functions),
@@ -136,7 +135,7 @@ pub fn compiled(
         });
         let globals = after.facts.functions.iter().filter(|function| function.binding != Binding::Local);
         let after_globals = globals.map(|function| function.name.clone()).collect();
-        units.push(UnitPlan { command, changes, before, after_globals, affected });
+        units.push(UnitPlan { command, changes, before, report, after_globals, affected });
     }
     Ok(units)
 }
@@ -161,25 +160,14 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R
     results.into_inner().unwrap_or_else(|e| e.into_inner()).into_values().collect()
 }
 
-/// A report that the user gives must be whole, and of this build: what it says must be what the recompiled unit says.
-fn given_report(path: &Path, before: &Compiled) -> Result<()> {
-    let text = std::fs::read_to_string(path).map_err(io("read", path))?;
-    let name = path.display().to_string();
-    let given = CloneReport::parse(&text, &name)?;
-    let made = std::fs::read_to_string(&before.report).map_err(io("read", &before.report))?;
-    let lines = |text: &str| text.lines().filter(|line| line.starts_with("Callgraph")).count();
-    if given.graph.node_count() != before.clones.graph.node_count() || lines(&text) != lines(&made) {
-        return refuse(
-            REPORT_INVALID,
-            format!(
-                "{name} has {} lines, the report of the recompiled unit {}: it is truncated or of another build; \
-                 leave --ipa-clones out and it is made on demand",
-                lines(&text),
-                lines(&made)
-            ),
-        );
+/// Is the recompiled code the running kernel's? What it says of the functions that matter.
+pub fn provenance(kernel: &Kernel, units: &[UnitPlan]) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for unit in units {
+        let names = unit.affected.names();
+        findings.extend(object::provenance::findings(kernel, &unit.command, &unit.before.facts, &names)?);
     }
-    Ok(())
+    Ok(findings)
 }
 
 /// What the comparison of two versions says beyond functions.

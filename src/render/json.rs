@@ -25,6 +25,8 @@ struct Report<'a> {
     tool: &'a str,
     name: &'a str,
     kernel: KernelIdentity<'a>,
+    /// Where each unit's clone report is from.
+    reports: BTreeMap<&'a str, String>,
     patched: Vec<&'a str>,
     affected: Vec<Chained<'a>>,
     targets: Vec<Target<'a>>,
@@ -114,6 +116,7 @@ pub fn render(
             release: &kernel.descriptor.release,
             version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         },
+        reports: plan.units.iter().map(|unit| (unit.command.source.as_str(), unit.report.to_string())).collect(),
         patched: plan.units.iter().flat_map(|unit| &unit.affected.patched).map(String::as_str).collect(),
         affected: affected
             .map(|function| Chained {

@@ -1,0 +1,65 @@
+//! `klp-extract clones`: `testdata/clones/NAME/{*.ipa-clones,args,expect.txt}`. What the program prints (output, then
+//! messages) and its exit status must be `expect.txt`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use klp_extract::affected::clones::CloneReport;
+use klp_extract::affected::forest::{Forest, View};
+use klp_extract::process::Program;
+
+/// Runs the program and yields what it printed, with its exit status.
+fn clones(folder: &Path, args: &[&str]) -> String {
+    // `process` yields only whether it succeeded; 2 is the one failure that this command has.
+    let program = Program::new(env!("CARGO_BIN_EXE_klp-extract")).arg("clones").args(args).folder(folder);
+    let output = program.output().unwrap();
+    let status = if output.success { 0 } else { 2 };
+    let text = [output.stdout, output.stderr].concat();
+    format!("{}exit status {status}\n", String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn every_case() {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/clones");
+    let mut cases: Vec<_> = std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() > 8, "cases are missing");
+    for case in cases {
+        let files = std::fs::read_dir(&case).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut reports: Vec<String> = files.filter(|name| name.ends_with(".ipa-clones")).collect();
+        reports.sort();
+        let args = std::fs::read_to_string(case.join("args")).unwrap();
+        let args: Vec<&str> = reports.iter().map(String::as_str).chain(args.split_whitespace()).collect();
+        let expected = std::fs::read_to_string(case.join("expect.txt")).unwrap();
+        assert_eq!(clones(&case, &args), expected, "{}", case.display());
+    }
+}
+
+/// The shape of a kernel's report: chains and fans, and one helper that is nearly everywhere.
+fn generated(lines: u32) -> String {
+    let mut text = String::new();
+    for i in 0..lines / 2 {
+        let (from, to) = (i / 9, i / 3 + 1);
+        let from_line = format!("f{from};{from};include/linux/a{}.h;{from};12", from % 97);
+        writeln!(text, "Callgraph clone;{from_line};f{to};{to};fs/b{}.c;{to};5;inlining to", to % 89).unwrap();
+        writeln!(text, "Callgraph removal;{from_line}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_million_lines() {
+    // An unoptimised build only shows that time grows with the size, not faster.
+    const LINES: u32 = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
+    let text = generated(LINES);
+    let started = Instant::now();
+    let report = CloneReport::parse(&text, "generated").unwrap();
+    let parsed = started.elapsed();
+    let forest = Forest::of(vec![("generated".into(), report)], false);
+    let shown = forest.text(View { symbol: Some("f0"), ignore_removed: false }).unwrap();
+    let total = started.elapsed();
+    println!("{LINES} lines: parsed in {parsed:?}, with graph and text {total:?}, {} bytes", shown.len());
+    assert!(shown.lines().count() > LINES as usize / 20);
+    assert!(total.as_secs_f64() < if cfg!(debug_assertions) { 20.0 } else { 2.0 }, "{total:?}");
+}
