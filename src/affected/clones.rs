@@ -161,11 +161,9 @@ impl CloneReport {
             Some(last) if *last.file == **file => last.file.clone(),
             _ => (*file).into(),
         };
-        Some(
-            *nodes.entry((name, order)).or_insert_with(|| {
-                self.graph.add_node(Node { name: (*name).into(), order, file, line, column, removed: false })
-            }),
-        )
+        Some(*nodes.entry((name, order)).or_insert_with(|| {
+            self.graph.add_node(Node { name: (*name).into(), order, file, line, column, removed: false })
+        }))
     }
 
     pub fn contains(&self, name: &str) -> bool {

@@ -47,7 +47,7 @@ pub fn compare(facts: &Facts, running: &Running<'_>, wanted: impl Fn(&str) -> bo
         nops: nops(facts),
         tables: BTreeMap::new(),
     };
-    compared.place_weak_sections();
+    compared.place_voteless_sections();
     let mut fidelity = Fidelity::default();
     for (index, function) in facts.functions.iter().enumerate().filter(|(_, f)| f.cold_of.is_none()) {
         let names = std::iter::once((&function.name, function.binding))
@@ -119,8 +119,19 @@ impl Comparison<'_> {
         self.layout.base(section).or_else(|| self.learned.get(&section).copied())
     }
 
+    /// Would all code of a section be the running kernel's if it lay there? Leaves nothing behind.
+    fn fits_at(&mut self, index: usize, base: Base) -> bool {
+        let (learned, contents) = (self.learned.clone(), self.contents.clone());
+        self.learned.insert(index, base);
+        let functions = (0..self.facts.functions.len()).map(FunctionId);
+        let functions: Vec<_> = functions.filter(|id| self.facts.function(*id).section == index).collect();
+        let fits = functions.into_iter().all(|id| self.part(id).is_ok());
+        (self.learned, self.contents) = (learned, contents);
+        fits
+    }
+
     /// A section of nothing but weak functions (lib/clz_ctz.c) has no vote in the layout: it lies where all of them fit.
-    fn place_weak_sections(&mut self) {
+    fn place_voteless_sections(&mut self) {
         let facts = self.facts;
         for index in 0..facts.sections.len() {
             let functions: Vec<&Function> = facts.functions.iter().filter(|f| f.section == index).collect();
@@ -135,7 +146,12 @@ impl Comparison<'_> {
             let named = symbols.named(&first.name);
             let bases = named.map(|symbol| (symbol.section, symbol.address.wrapping_sub(first.offset) as i64));
             let fitting: Vec<Base> = bases.filter(fits).collect();
-            if let [base] = fitting.as_slice() {
+            let same: Vec<Base> = match fitting.as_slice() {
+                [only] => vec![*only],
+                // Several symbols of the name (lib/crypto/blake2s.c, blake2s_mod_init): the code tells which is meant.
+                several => several.iter().copied().filter(|base| self.fits_at(index, *base)).collect(),
+            };
+            if let [base] = same.as_slice() {
                 self.learned.insert(index, *base);
             }
         }
