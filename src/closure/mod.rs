@@ -243,9 +243,7 @@ impl Walk<'_, '_> {
             self.graph[node].extent = extent;
             self.queue.push_back(node);
         }
-        if let Some((from, edge)) = from
-            && from != node
-        {
+        if let Some((from, edge)) = from {
             let edge = self.graph.add_edge(from, node, edge);
             if known.is_none() {
                 self.graph[node].first = Some(edge);
@@ -370,7 +368,8 @@ impl Walk<'_, '_> {
     /// A function or object is referred to where the running kernel provides it, else taken with its definition.
     fn object(&mut self, from: NodeIndex, declaration: StatementId, definition: Option<StatementId>, name: String) {
         let is_target = self.scope.targets.contains(&name);
-        let provided = is_target || (self.scope.provided.contains(&name) && !definition.is_some_and(|d| self.is_header_inline(d)));
+        let provided =
+            is_target || (self.scope.provided.contains(&name) && !definition.is_some_and(|d| self.is_header_inline(d)));
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
         match definition {
             Some(definition) if !provided => {
@@ -441,11 +440,8 @@ impl Walk<'_, '_> {
         });
         let mut seen = BTreeSet::new();
         let entered = self.unit.reader.includes.iter().filter(|include| seen.insert(include.file.0));
-        let entered = entered.map(|include| Entered {
-            file: include.file.0,
-            parent: include.parent.0,
-            order: include.offset,
-        });
+        let entered =
+            entered.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
         Closure {
             macros: macros.collect(),
             entered: entered.collect(),

@@ -97,9 +97,9 @@ pub fn choose(
     loop {
         let reached = reached(&chosen, module, build, roots, scratch)?;
         let known = |name: &String| chosen.iter().any(|include| include.name == *name);
-        let missing = rest.iter().find(|file| {
-            !reached.contains(&closure.files[**file as usize].path) && !known(&names.of(**file))
-        });
+        let missing = rest
+            .iter()
+            .find(|file| !reached.contains(&closure.files[**file as usize].path) && !known(&names.of(**file)));
         let Some(missing) = missing else { break };
         let better = includable(closure, *missing);
         let file = if known(&names.of(better)) { *missing } else { better };

@@ -109,17 +109,26 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     findings.extend(units::provenance(kernel, &units)?);
     settle(&mut findings, &options.allow)?;
     if units.iter().all(|unit| unit.affected.targets.is_empty()) {
-        return refuse(NOTHING_CHANGED, "no function of this kernel differs after the patch: there is nothing to replace");
+        return refuse(
+            NOTHING_CHANGED,
+            "no function of this kernel differs after the patch: there is nothing to replace",
+        );
     }
     Ok(Plan { applied, units, findings })
 }
 
 /// `create`: the module for a plan.
-pub fn create(kernel: &Kernel, options: &Options, plan: &Plan, scratch: &Path, progress: Progress) -> Result<Livepatch> {
+pub fn create(
+    kernel: &Kernel,
+    options: &Options,
+    plan: &Plan,
+    scratch: &Path,
+    progress: Progress,
+) -> Result<Livepatch> {
     progress("closure: expand, parse, follow");
     let closures = module::closures(kernel, plan)?;
     let mut findings = plan.findings.clone();
-    findings.extend(closures.iter().flat_map(|part| module::copy_findings(&part.closure, &part.unit.changes)));
+    findings.extend(closures.iter().flat_map(module::copy_findings));
     settle(&mut findings, &options.allow)?;
     progress("linkage and rewrite");
     let parts = module::parts(kernel, options, plan, closures, scratch)?;

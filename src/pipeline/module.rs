@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::affected::Target;
 use crate::check;
 use crate::closure::{Closure, Scope};
-use crate::finding::{
-    DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse,
-};
+use crate::finding::{DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
@@ -141,8 +139,15 @@ fn roots(kernel: &Kernel, overlay: &Overlay) -> Vec<String> {
 }
 
 /// Copied data: what the patch adds is new, what the kernel already has must not be doubled.
-pub fn copy_findings(closure: &Closure, changes: &Changes) -> Vec<Finding> {
-    let mut findings = rewrite::static_locals(closure);
+pub fn copy_findings(UnitClosure { closure, unit, .. }: &UnitClosure) -> Vec<Finding> {
+    let changes = &unit.changes;
+    let is_local = |object: &str, name: &str| {
+        let number = object.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let objects = &unit.before.facts.objects;
+    let exists = |name: &str| objects.iter().any(|object| object.name == name || is_local(&object.name, name));
+    let mut findings = rewrite::static_locals(closure, exists);
     for node in closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied) {
         let Some((name, Role::Variable)) = node.names.first() else { continue };
         let word = |text: &str| {
@@ -179,7 +184,9 @@ pub fn parts<'a>(
         if several && !seen.insert(target) {
             return refuse(
                 NAME_TWICE,
-                format!("two units have a function {target} to replace: their new names in one module would be the same"),
+                format!(
+                    "two units have a function {target} to replace: their new names in one module would be the same"
+                ),
             );
         }
     }
@@ -197,7 +204,8 @@ fn part<'a>(
     new: &BTreeSet<String>,
     scratch: &Path,
 ) -> Result<Part<'a>> {
-    let stem = if several { unit.command.source.trim_end_matches(".c").replace('/', "-") } else { options.name.clone() };
+    let stem =
+        if several { unit.command.source.trim_end_matches(".c").replace('/', "-") } else { options.name.clone() };
     let source = scratch.join(format!("{stem}.c"));
     let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
     let roots = roots(kernel, &plan.applied.overlay);
@@ -208,14 +216,16 @@ fn part<'a>(
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
     let items = rewrite::items(&closure, &mut sources, &naming)?;
-    let mut part =
-        Part { unit, closure, naming, usage, stem, command, items, includes, externals: Vec::new() };
+    let mut part = Part { unit, closure, naming, usage, stem, command, items, includes, externals: Vec::new() };
     // What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.
     let text = if several {
         render::unit(&unit_text(options, &part))?
     } else {
         let targets: Vec<&Target> = unit.affected.targets.iter().collect();
-        render::module(&tables(kernel, options, plan, &[], &targets, &BTreeMap::new()), Some(&unit_text(options, &part)))?
+        render::module(
+            &tables(kernel, options, plan, &[], &targets, &BTreeMap::new()),
+            Some(&unit_text(options, &part)),
+        )?
     };
     write(&source, &text)?;
     let undefined = check::compile(&part.command, kernel.build(), &scratch.join(format!("{}-draft.o", part.stem)))?;
@@ -329,7 +339,8 @@ pub fn checked(
         compared += validation.compared;
         findings.extend(validation.findings);
     }
-    if let ([first, _, ..], Some((name, _))) = (parts, module.files.iter().find(|(name, _)| name.ends_with("-main.c"))) {
+    if let ([first, _, ..], Some((name, _))) = (parts, module.files.iter().find(|(name, _)| name.ends_with("-main.c")))
+    {
         let source: PathBuf = scratch.join(name);
         let command = CompileCommand { source: source.to_string_lossy().into_owned(), ..first.command.clone() };
         check::compile(&command, kernel.build(), &scratch.join("main.o"))?;

@@ -6,14 +6,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::affected::{self, origin};
-use crate::finding::{
-    DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result,
-};
+use crate::finding::{DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
-use crate::object::facts::Binding;
 use crate::object;
+use crate::object::facts::Binding;
 use crate::patch::{self, FileState, Overlay};
 use crate::unit::changes::{self, Changes, What};
 use crate::unit::gcc;
@@ -94,7 +92,7 @@ pub fn changed(
     };
     let compared = side_by_side(&commands, compare)?;
     let pairs = commands.into_iter().zip(compared);
-    Ok(pairs.filter(|(_, changes)| *changes != Changes::default()).collect())
+    Ok(pairs.filter(|(_, changes)| changes.concerns_code()).collect())
 }
 
 /// Stages 4 and 5: both versions compiled, and the affected set.
@@ -108,11 +106,8 @@ pub fn compiled(
     let versions: Vec<(usize, bool)> = (0..changed.len()).flat_map(|unit| [(unit, false), (unit, true)]).collect();
     let compile = |(unit, after): &(usize, bool)| {
         let command = &changed[*unit].0;
-        let command = if *after {
-            applied.comparable.command(command, kernel.build())?
-        } else {
-            kernel.absolute(command)
-        };
+        let command =
+            if *after { applied.comparable.command(command, kernel.build())? } else { kernel.absolute(command) };
         let source = kernel.build().join(&command.source);
         let folder = scratch.join(format!("unit{unit}")).join(if *after { "after" } else { "before" });
         object::compile(&command, &source, kernel.build(), &folder)
@@ -179,19 +174,13 @@ pub fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
                 LAYOUT_CHANGED,
                 format!("the type {name} changes; objects that the running kernel already has keep the old one"),
             ),
-            What::Initialiser | What::Variable => (
-                DATA_CHANGED,
-                format!("the initial value of {name} changes, which the running kernel has long read"),
-            ),
+            What::Initialiser | What::Variable => {
+                (DATA_CHANGED, format!("the initial value of {name} changes, which the running kernel has long read"))
+            }
             What::Prototype => return None,
         };
         Some(Finding::new(id, message).at(unit.command.source.as_str(), None))
     };
     let said = |name: &str| unit.affected.findings.iter().any(|f| f.id == DATA_CHANGED && f.message.contains(name));
-    unit.changes
-        .declarations
-        .iter()
-        .filter(|declaration| !said(&declaration.name))
-        .filter_map(finding)
-        .collect()
+    unit.changes.declarations.iter().filter(|declaration| !said(&declaration.name)).filter_map(finding).collect()
 }

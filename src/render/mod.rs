@@ -177,7 +177,10 @@ fn header(module: &Tables) -> Vec<String> {
         lines.push(String::new());
     }
     lines.push(format!("Kernel: {} {}", module.release, c_comment(module.kernel_version)));
-    lines.push(format!("Made by klp-extract {}; livepatch.json has the reason of every line.", env!("CARGO_PKG_VERSION")));
+    lines.push(format!(
+        "Made by klp-extract {}; livepatch.json has the reason of every line.",
+        env!("CARGO_PKG_VERSION")
+    ));
     lines.extend(module.allowed.iter().map(|(id, reason)| format!("Allowed: {id}: {}", c_comment(reason))));
     lines
 }
@@ -266,8 +269,7 @@ fn grouped(items: &[&Item]) -> Vec<String> {
 
 /// Declarations of the running kernel's symbols; of those that headers declare, the names.
 fn externals(module: &Unit) -> Option<String> {
-    let relocations: Vec<&External> =
-        module.externals.iter().filter(|external| external.entry().is_some()).collect();
+    let relocations: Vec<&External> = module.externals.iter().filter(|external| external.entry().is_some()).collect();
     let declared: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Externals).collect();
     let place = |external: &External| match external.sympos {
         0 => external.object.clone(),

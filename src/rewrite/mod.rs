@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use crate::closure::{Closure, CopiedGroup, Node};
-use crate::finding::{Finding, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
+use crate::closure::{Closure, CopiedGroup, EdgeKind, Node};
+use crate::finding::{DATA_ADDED, Finding, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
 use crate::unit::clang::{Extent, StaticLocal};
 use crate::unit::groups::GroupId;
 use crate::unit::names::Role;
@@ -92,6 +92,9 @@ const THROW_AWAY: &[&str] = &[
     "___tp_str",
 ];
 
+/// The descriptors of pr_debug() (include/linux/dynamic_debug.h, dynamic_func_call()): a counter follows.
+const DYNAMIC_DEBUG: &str = "__UNIQUE_ID_ddebug";
+
 /// Computes the module's items, in the order of the unit within each section.
 pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Result<Vec<Item>> {
     let mut items = Vec::new();
@@ -104,7 +107,8 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
     let mut macros: BTreeSet<u32> = closure.groups.iter().flat_map(|group| &group.macros).copied().collect();
     for index in closure.graph.node_indices() {
         let node = &closure.graph[index];
-        if node.extent == Extent::Signature && node.copied && !copied.contains(&node.group) {
+        let provided = node.extent == Extent::Signature && node.copied && !copied.contains(&node.group);
+        if provided || is_called_target(closure, naming, index) {
             items.push(declaration::declared(closure, sources, index)?);
         }
     }
@@ -115,24 +119,34 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
     Ok(items)
 }
 
-/// Static variables of copied functions that would be fresh copies in the module although their value matters.
-pub fn static_locals(closure: &Closure) -> Vec<Finding> {
-    let of = |node: &Node| -> Vec<StaticLocal> {
-        if closure.files[node.position.file as usize].class == Class::Public {
-            Vec::new()
+/// Is it a target that copied code calls or whose address it takes? That is the original function, which leads to the
+/// new one.
+fn is_called_target(closure: &Closure, naming: &Naming, index: NodeIndex) -> bool {
+    let node = &closure.graph[index];
+    let mut uses = closure.graph.edges_directed(index, petgraph::Incoming);
+    node.extent == Extent::Whole
+        && node.names.iter().any(|(name, role)| *role == Role::Function && naming.targets.contains(name))
+        && uses.any(|edge| edge.weight().kind == EdgeKind::Declaration)
+}
+
+/// Static variables of copied functions that would be fresh copies in the module although their value matters. One
+/// that the running kernel doesn't have (`exists`, by its name in C) is new with the patch.
+pub fn static_locals(closure: &Closure, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let thrown_away = |name: &str| THROW_AWAY.contains(&name) || name.starts_with(DYNAMIC_DEBUG);
+    let kept = |local: &&StaticLocal| !local.constant && !thrown_away(&local.name);
+    let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
+    let finding = |StaticLocal { name, function, .. }: &StaticLocal| {
+        if exists(name) {
+            let message = format!(
+                "{function} has the static variable {name}, whose value the running kernel's function keeps; a copy \
+                 would start anew"
+            );
+            Finding::new(STATIC_LOCAL, message)
         } else {
-            node.static_locals.clone()
+            Finding::new(DATA_ADDED, format!("the patch adds {name} in {function}, which lives in the livepatch"))
         }
     };
-    let kept = |local: &StaticLocal| !local.constant && !THROW_AWAY.contains(&local.name.as_str());
-    let locals = closure.graph.node_weights().flat_map(of).filter(kept);
-    let message = |local: StaticLocal| {
-        format!(
-            "{} has the static variable {}, whose value the running kernel's function keeps; a copy would start anew",
-            local.function, local.name
-        )
-    };
-    locals.map(|local| Finding::new(STATIC_LOCAL, message(local))).collect()
+    copied.flat_map(|node| node.static_locals.iter().filter(kept).map(finding)).collect()
 }
 
 fn by_group(closure: &Closure) -> BTreeMap<GroupId, Vec<NodeIndex>> {

@@ -46,6 +46,14 @@ pub struct Changes {
     pub removed: Vec<String>,
 }
 
+impl Changes {
+    /// Does it change code or what code means? Declarations that only come (a new prototype in a header) don't.
+    pub fn concerns_code(&self) -> bool {
+        let functions = [&self.functions, &self.added_functions, &self.removed_functions];
+        functions.iter().any(|list| !list.is_empty()) || !self.declarations.is_empty() || !self.removed.is_empty()
+    }
+}
+
 struct Version {
     tokens: Vec<Symbol>,
     statements: Vec<Statement>,

@@ -150,7 +150,7 @@ impl<'a> Places<'a> {
             let text = std::fs::read(&path).unwrap_or_default();
             for (number, line) in (1u32..).zip(text.split(|byte| *byte == b'\n')) {
                 let Some(name) = included_name(line) else { continue };
-                let marker = markers.iter().filter(|m| m.file.0 == index as u32 && m.line <= number).next_back();
+                let marker = markers.iter().rfind(|m| m.file.0 == index as u32 && m.line <= number);
                 let Some(marker) = marker else { continue };
                 directives.push(Directive { name, order: self.line_offset(marker.offset, number - marker.line) });
             }
