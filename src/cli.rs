@@ -499,9 +499,16 @@ fn test(request: &Test) -> Result<ExitCode> {
     }
     let mut machine = vm::Plan::new(image, &module, &built.name.replace('-', "_"));
     machine.reload = request.reload;
-    let mut objects = built.objects.iter().filter(|object| *object != symbols_file::VMLINUX);
-    if let (Some(object), Some(folder)) = (objects.next(), &kernel.descriptor.modules) {
-        machine.target_modules = vm::modules::load_order(folder, object)?;
+    let objects = built.objects.iter().filter(|object| *object != symbols_file::VMLINUX);
+    for (object, folder) in objects.zip(std::iter::repeat(&kernel.descriptor.modules)) {
+        let Some(folder) = folder else {
+            return refuse(USAGE, format!("{} was prepared without its modules", kernel.descriptor.name));
+        };
+        for module in vm::modules::load_order(folder, object)? {
+            if !machine.target_modules.contains(&module) {
+                machine.target_modules.push(module);
+            }
+        }
     }
     machine.triggers = request.trigger.iter().map(|line| trigger(line)).collect::<Result<_>>()?;
     let scratch = scratch::Folder::new()?;
