@@ -1,7 +1,6 @@
 //! The clone report's parser: every kind of line, and every way in which a report can be broken.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 use klp_extract::affected::clones::{CloneReport, Tag};
 use klp_extract::finding::{Error, REPORT_INVALID};
@@ -90,21 +89,15 @@ fn broken_reports_are_refused_with_the_line() {
 
 #[test]
 fn a_million_lines() {
-    // An unoptimised build only checks that time grows with the size, not faster.
-    const LINES: u32 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    // A parser or a walk whose time is not linear would not end in the time that a test run has.
+    const LINES: u32 = 1_000_000;
     let mut text = String::new();
     for i in 0..LINES {
         // Three lines a function, as the kernel's reports have.
         let (from, to) = (i / 9, i / 3 + 1);
         writeln!(text, "Callgraph clone;f{from};{from};a.c;3;12;f{to};{to};a.c;9;5;inlining to").unwrap();
     }
-    let start = Instant::now();
     let report = CloneReport::parse(&text, "big").unwrap();
     let steps = report.holders(["f0"]);
-    assert!(
-        start.elapsed() < Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 2 }),
-        "{:?}",
-        start.elapsed()
-    );
     assert!(steps.len() > LINES as usize / 4);
 }

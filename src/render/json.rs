@@ -99,10 +99,10 @@ pub fn render(
     let mut inputs: BTreeMap<String, String> =
         options.patches.iter().map(|(name, bytes)| (format!("patch {name}"), sha256(bytes))).collect();
     inputs.extend(kernel.hashes()?.into_iter().map(|(name, hash)| (format!("kernel {name}"), hash)));
-    for unit in &plan.units {
-        let path = kernel.source().join(&unit.command.source);
-        if let Ok(bytes) = std::fs::read(&path) {
-            inputs.insert(unit.command.source.clone(), sha256(&bytes));
+    for file in plan.units.iter().map(|unit| &unit.command.source).chain(&plan.applied.files) {
+        // A file that the patch adds has no earlier contents.
+        if let Ok(bytes) = std::fs::read(kernel.source().join(file)) {
+            inputs.insert(file.clone(), sha256(&bytes));
         }
     }
     let affected = plan.units.iter().flat_map(|unit| &unit.affected.affected);
