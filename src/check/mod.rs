@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use object::{Object as _, ObjectSymbol as _};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, io, refuse};
@@ -61,8 +61,16 @@ pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_s
     }
 }
 
-/// Compiles the module's source without a warning; yields the symbols that it leaves undefined.
-pub fn compile(command: &CompileCommand, build: &Path, object: &Path) -> Result<BTreeSet<String>> {
+/// What the compiler says of a module's source.
+pub struct Compiled {
+    /// Symbols that it leaves undefined.
+    pub undefined: BTreeSet<String>,
+    /// Static keys of others on which it has jump entries.
+    pub keys: BTreeSet<String>,
+}
+
+/// Compiles the module's source without a warning.
+pub fn compile(command: &CompileCommand, build: &Path, object: &Path) -> Result<Compiled> {
     let output = Program::new(&command.compiler)
         .args(&command.args)
         .args(["-Werror", "-c", "-o"])
@@ -79,7 +87,15 @@ pub fn compile(command: &CompileCommand, build: &Path, object: &Path) -> Result<
     let file = object::File::parse(&*bytes)
         .map_err(|error| Finding::new(MODULE_DOES_NOT_COMPILE, format!("GCC's object can't be read: {error}")))?;
     let undefined = file.symbols().filter(|symbol| symbol.is_undefined()).filter_map(|symbol| symbol.name().ok());
-    Ok(undefined.filter(|name| !name.is_empty() && *name != "__this_module").map(str::to_string).collect())
+    let undefined: BTreeSet<String> =
+        undefined.filter(|name| !name.is_empty() && *name != "__this_module").map(str::to_string).collect();
+    let entries = file.section_by_name("__jump_table").into_iter().flat_map(|section| section.relocations());
+    let symbols = entries.filter_map(|(_, relocation)| match relocation.target() {
+        object::RelocationTarget::Symbol(index) => file.symbol_by_index(index).ok()?.name().ok().map(str::to_string),
+        _ => None,
+    });
+    let keys = symbols.filter(|name| undefined.contains(name)).collect();
+    Ok(Compiled { undefined, keys })
 }
 
 /// Is what the compiler sees of the module what it sees of the patched kernel? One finding for each name that differs.

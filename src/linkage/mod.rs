@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::finding::{Finding, NOT_RELOADABLE, Result, SYMBOL_UNRESOLVED, refuse};
+use crate::finding::{Finding, NOT_RELOADABLE, READ_ONLY_KEY, Result, SYMBOL_UNRESOLVED, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::symbols::{Exports, SymbolTable};
 use crate::link::symbols_file::{Entry, VMLINUX};
@@ -122,6 +122,24 @@ impl<'a> Resolver<'a> {
                 self.kernel.descriptor.name, self.object
             ),
         )
+    }
+
+    /// Static keys that the kernel has made read-only: a jump entry of a module on one makes it write to the key when the
+    /// module is loaded, which Oopses (kernel/jump_label.c, jump_label_add_module(), before `static_key_sealed`, which 6.12 has).
+    pub fn read_only_keys(&self, keys: &BTreeSet<String>) -> Vec<Finding> {
+        let bound = |name: &str| self.vmlinux.named(name).next().map(|symbol| symbol.address);
+        let bounds = bound("__start_ro_after_init").zip(bound("__end_ro_after_init"));
+        let header = self.kernel.source().join("include/linux/jump_label.h");
+        let sealed = std::fs::read_to_string(header).is_ok_and(|text| text.contains("static_key_sealed"));
+        let (Some((start, end)), false) = (bounds, sealed) else { return Vec::new() };
+        let read_only = |name: &&String| self.vmlinux.named(name).any(|key| (start..end).contains(&key.address));
+        let message = |name: &String| {
+            format!(
+                "the static key {name} is read-only after boot: loading a module with a jump entry on it Oopses on this \
+                 kernel. Write static_key_enabled(&{name}) in its place by hand"
+            )
+        };
+        keys.iter().filter(read_only).map(|name| Finding::new(READ_ONLY_KEY, message(name))).collect()
     }
 
     fn relocation(&self, name: &str, object: &str, sympos: u32) -> External {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::affected::Target;
 use crate::check;
-use crate::closure::{Closure, Scope};
-use crate::finding::{DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse};
+use crate::closure::{Closure, Scope, WILDCARD};
+use crate::finding::{
+    ADDRESS_ESCAPES, DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse,
+};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
@@ -46,6 +48,7 @@ pub struct Part<'a> {
     items: Vec<Item>,
     includes: Vec<Include>,
     externals: Vec<External>,
+    findings: Vec<Finding>,
 }
 
 /// The rendered files, and which of them are compiled with which part's command.
@@ -139,7 +142,7 @@ fn roots(kernel: &Kernel, overlay: &Overlay) -> Vec<String> {
 }
 
 /// Copied data: what the patch adds is new, what the kernel already has must not be doubled.
-pub fn copy_findings(UnitClosure { closure, unit, .. }: &UnitClosure) -> Vec<Finding> {
+pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) -> Vec<Finding> {
     let changes = &unit.changes;
     let is_local = |object: &str, name: &str| {
         let number = object.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
@@ -148,6 +151,7 @@ pub fn copy_findings(UnitClosure { closure, unit, .. }: &UnitClosure) -> Vec<Fin
     let objects = &unit.before.facts.objects;
     let exists = |name: &str| objects.iter().any(|object| object.name == name || is_local(&object.name, name));
     let mut findings = rewrite::static_locals(closure, exists);
+    findings.extend(escapes(closure, naming));
     for node in closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied) {
         let Some((name, Role::Variable)) = node.names.first() else { continue };
         let word = |text: &str| {
@@ -166,6 +170,36 @@ pub fn copy_findings(UnitClosure { closure, unit, .. }: &UnitClosure) -> Vec<Fin
         };
         let file = &closure.files[node.position.file as usize];
         findings.push(finding.at(file.path.as_str(), Some(node.position.line)));
+    }
+    findings
+}
+
+/// Functions of the module whose address is used other than for a call. A target's address is the original function's.
+fn escapes(closure: &Closure, naming: &Naming) -> Vec<Finding> {
+    let copied = || closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
+    let local: BTreeSet<&str> = copied()
+        .flat_map(|node| &node.names)
+        .filter(|(name, role)| *role == Role::Function && !naming.targets.contains(name))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let mut findings = Vec::new();
+    let mut said = BTreeSet::new();
+    for node in copied() {
+        let word = |index: usize| {
+            let text = node.tokens.get(index).and_then(|token| closure.texts.get((token & !WILDCARD) as usize));
+            text.map_or("", String::as_str)
+        };
+        // The signature names the function itself, as do prototypes.
+        for index in node.signature_tokens..node.tokens.len() {
+            let member = index > 0 && matches!(word(index - 1), "." | "->");
+            let name = word(index);
+            if word(index + 1) != "(" && !member && local.contains(name) && said.insert(name) {
+                let holder = node.names.first().map_or("a declaration", |(name, _)| name.as_str());
+                let message = format!("{holder} uses the address of {name}, which is the livepatch's own copy");
+                let file = closure.files[node.position.file as usize].path.as_str();
+                findings.push(Finding::new(ADDRESS_ESCAPES, message).at(file, Some(node.position.line)));
+            }
+        }
     }
     findings
 }
@@ -216,7 +250,18 @@ fn part<'a>(
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
     let items = rewrite::items(&closure, &mut sources, &naming)?;
-    let mut part = Part { unit, closure, naming, usage, stem, command, items, includes, externals: Vec::new() };
+    let mut part = Part {
+        unit,
+        closure,
+        naming,
+        usage,
+        stem,
+        command,
+        items,
+        includes,
+        externals: Vec::new(),
+        findings: Vec::new(),
+    };
     // What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.
     let text = if several {
         render::unit(&unit_text(options, &part))?
@@ -228,10 +273,12 @@ fn part<'a>(
         )?
     };
     write(&source, &text)?;
-    let undefined = check::compile(&part.command, kernel.build(), &scratch.join(format!("{}-draft.o", part.stem)))?;
+    let draft = scratch.join(format!("{}-draft.o", part.stem));
+    let check::Compiled { undefined, keys } = check::compile(&part.command, kernel.build(), &draft)?;
     let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
     let outside = undefined.iter().filter(|name| !new.contains(*name));
     part.externals = outside.map(|name| resolver.resolve(name)).collect::<Result<Vec<_>>>()?;
+    part.findings = resolver.read_only_keys(&keys);
     Ok(part)
 }
 
@@ -273,6 +320,7 @@ pub fn rendered(
         );
     }
     findings.extend(linkage::findings(&externals));
+    findings.extend(parts.iter().flat_map(|part| part.findings.iter().cloned()));
     let tables = tables(kernel, options, plan, &externals, &targets, &srcversions);
     let mut files = Vec::new();
     let mut objects = Vec::new();

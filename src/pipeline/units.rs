@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::affected::{self, origin};
-use crate::finding::{DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result};
+use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
@@ -177,6 +177,7 @@ pub fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
             What::Initialiser | What::Variable => {
                 (DATA_CHANGED, format!("the initial value of {name} changes, which the running kernel has long read"))
             }
+            What::Assembly => (ASSEMBLY_CHANGED, "assembly at file scope changes or goes".to_string()),
             What::Prototype => return None,
         };
         Some(Finding::new(id, message).at(unit.command.source.as_str(), None))

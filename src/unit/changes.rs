@@ -24,6 +24,8 @@ pub enum What {
     /// A variable's type or attributes.
     Variable,
     Prototype,
+    /// Assembly at file scope, gone or changed.
+    Assembly,
 }
 
 /// A declaration, other than a function's definition, that differs.
@@ -72,6 +74,12 @@ impl Version {
             }
         }
         Version { tokens, statements, by_name }
+    }
+
+    /// Assembly at file scope, which has no name. EXPORT_SYMBOL makes some: a patch may add it.
+    fn assembly<'a>(&'a self, interner: &'a Interner) -> impl Iterator<Item = &'a [Symbol]> {
+        let statements = self.statements.iter().map(|statement| &self.tokens[statement.tokens()]);
+        statements.filter(|tokens| tokens.first().is_some_and(|word| names::is_attribute_word(interner.text(*word))))
     }
 
     fn tokens(&self, statement: usize) -> &[Symbol] {
@@ -130,6 +138,10 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
             continue;
         };
         compare_name(&mut changes, name, (&before, old), (&after, new), &interner);
+    }
+    let kept: BTreeSet<&[Symbol]> = after.assembly(&interner).collect();
+    if before.assembly(&interner).any(|old| !kept.contains(old)) {
+        changes.declarations.push(Declaration { name: "assembly".into(), what: What::Assembly });
     }
     for (key, old) in &before.by_name {
         if !after.by_name.contains_key(key) {
@@ -206,6 +218,15 @@ mod tests {
         let changes = compare(before.as_bytes(), after.as_bytes());
         let whats: Vec<_> = changes.declarations.iter().map(|d| (d.name.as_str(), d.what)).collect();
         assert_eq!(whats, [("s", What::Type), ("o", What::Initialiser), ("p", What::Prototype)]);
+    }
+
+    #[test]
+    fn assembly_may_come_but_not_change() {
+        let one = "asm(\".globl a\"); int f(void) { return 1; }";
+        let two = "asm(\".globl a\"); asm(\".globl b\"); int f(void) { return 1; }";
+        assert!(!compare(one.as_bytes(), two.as_bytes()).concerns_code());
+        let whats: Vec<_> = compare(two.as_bytes(), one.as_bytes()).declarations.iter().map(|d| d.what).collect();
+        assert_eq!(whats, [What::Assembly]);
     }
 
     #[test]
