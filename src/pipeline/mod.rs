@@ -3,7 +3,7 @@
 mod module;
 mod units;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::affected::origin::Origin;
@@ -58,8 +58,6 @@ pub struct UnitPlan {
     pub before: Compiled,
     /// Where its clone report is from.
     pub report: Origin,
-    /// Functions of the patched version that other units can refer to.
-    pub after_globals: BTreeSet<String>,
     pub affected: Affected,
 }
 

@@ -78,7 +78,7 @@ pub fn closures<'a>(kernel: &Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'
                 .flat_map(|other| other.closure.graph.node_weights())
                 .filter(|node| node.names.iter().any(|(_, role)| *role == Role::Prototype))
                 .flat_map(|node| node.names.iter().map(|(name, _)| name.clone()))
-                .filter(|name| unit.changes.added_functions.contains(name) && is_global(unit, name))
+                .filter(|name| unit.changes.added_globals.contains(name))
                 .collect();
             if !named.is_subset(&shared[index]) {
                 shared[index].extend(named);
@@ -92,11 +92,6 @@ pub fn closures<'a>(kernel: &Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'
             found[index] = closure(&index, &shared[index])?;
         }
     }
-}
-
-/// Has a new function a symbol that other units can refer to?
-fn is_global(unit: &UnitPlan, name: &str) -> bool {
-    unit.after_globals.contains(name)
 }
 
 fn front_end<'a>(

@@ -11,7 +11,6 @@ use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
 use crate::object;
-use crate::object::facts::Binding;
 use crate::patch::{self, FileState, Overlay};
 use crate::unit::changes::{self, Changes, What};
 use crate::unit::gcc;
@@ -128,9 +127,7 @@ pub fn compiled(
             symbols: kernel.symbols(&command.object)?,
             object: &command.object,
         });
-        let globals = after.facts.functions.iter().filter(|function| function.binding != Binding::Local);
-        let after_globals = globals.map(|function| function.name.clone()).collect();
-        units.push(UnitPlan { command, changes, before, report, after_globals, affected });
+        units.push(UnitPlan { command, changes, before, report, affected });
     }
     Ok(units)
 }

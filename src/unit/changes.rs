@@ -13,6 +13,9 @@ use super::names::{self, Role};
 /// the patch adds moves the numbers of all later ones.
 const COUNTED: &[&str] = &["__compiletime_assert_", "__UNIQUE_ID_"];
 
+/// In the names of initcalls.
+const INITCALL: &[u8] = b"__initcall__";
+
 /// What kind of thing at file scope changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -41,6 +44,8 @@ pub struct Changes {
     /// Functions defined in both versions whose tokens differ.
     pub functions: Vec<String>,
     pub added_functions: Vec<String>,
+    /// Those of them that other units can refer to.
+    pub added_globals: Vec<String>,
     pub removed_functions: Vec<String>,
     pub declarations: Vec<Declaration>,
     /// Names at file scope, other than functions', that only the patched version declares.
@@ -49,10 +54,18 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Does it change code or what code means? Declarations that only come (a new prototype in a header) don't.
+    fn add_function(&mut self, name: String, is_static: bool) {
+        if !is_static {
+            self.added_globals.push(name.clone());
+        }
+        self.added_functions.push(name);
+    }
+
+    /// Does it change code or what code means? Declarations that only come (a new prototype in a header) don't, nor does a
+    /// static function that only comes: whatever uses it differs too.
     pub fn concerns_code(&self) -> bool {
-        let functions = [&self.functions, &self.added_functions, &self.removed_functions];
-        functions.iter().any(|list| !list.is_empty()) || !self.declarations.is_empty() || !self.removed.is_empty()
+        let lists = [&self.functions, &self.added_globals, &self.removed_functions, &self.removed];
+        lists.iter().any(|list| !list.is_empty()) || !self.declarations.is_empty()
     }
 }
 
@@ -70,6 +83,10 @@ impl Version {
         let mut by_name: BTreeMap<(Symbol, bool), Vec<(usize, Role)>> = BTreeMap::new();
         for (index, statement) in statements.iter().enumerate() {
             for name in names::declared(&tokens, interner, statement) {
+                if counted_stem(interner.text(name.symbol)).is_some() {
+                    // Nothing but its own statement refers to it, and its number moves.
+                    continue;
+                }
                 by_name.entry((name.symbol, name.role.is_tag())).or_default().push((index, name.role));
             }
         }
@@ -77,9 +94,22 @@ impl Version {
     }
 
     /// Assembly at file scope, which has no name. EXPORT_SYMBOL makes some: a patch may add it.
-    fn assembly<'a>(&'a self, interner: &'a Interner) -> impl Iterator<Item = &'a [Symbol]> {
+    /// The names of initcalls in it end in a counter and a line (include/linux/init.h, __initcall_id()).
+    fn assembly(&self, interner: &Interner) -> BTreeSet<Vec<u8>> {
         let statements = self.statements.iter().map(|statement| &self.tokens[statement.tokens()]);
-        statements.filter(|tokens| tokens.first().is_some_and(|word| names::is_attribute_word(interner.text(*word))))
+        let assembly = statements.filter(|tokens| names::is_attribute_word(interner.text(tokens[0])));
+        let text = |token: &Symbol| {
+            let text = interner.text(*token);
+            let counted = text.windows(INITCALL.len()).any(|part| part == INITCALL);
+            text.iter().copied().filter(|byte| !(counted && byte.is_ascii_digit())).collect::<Vec<u8>>()
+        };
+        assembly.map(|tokens| tokens.iter().flat_map(text).collect()).collect()
+    }
+
+    /// Is `static` among a function's tokens before its body?
+    fn is_static(&self, statement: usize, interner: &Interner) -> bool {
+        let mut words = self.tokens(statement).iter().map(|token| interner.text(*token));
+        words.by_ref().take_while(|word| *word != b"{").any(|word| word == b"static")
     }
 
     fn tokens(&self, statement: usize) -> &[Symbol] {
@@ -130,8 +160,8 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
     for (key, new) in order {
         let name = interner.string(key.0);
         let Some(old) = before.by_name.get(key) else {
-            if new.iter().any(|(_, role)| *role == Role::Function) {
-                changes.added_functions.push(name);
+            if let Some((index, _)) = new.iter().find(|(_, role)| *role == Role::Function) {
+                changes.add_function(name, after.is_static(*index, &interner));
             } else {
                 changes.added.push(name);
             }
@@ -139,8 +169,7 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
         };
         compare_name(&mut changes, name, (&before, old), (&after, new), &interner);
     }
-    let kept: BTreeSet<&[Symbol]> = after.assembly(&interner).collect();
-    if before.assembly(&interner).any(|old| !kept.contains(old)) {
+    if !before.assembly(&interner).is_subset(&after.assembly(&interner)) {
         changes.declarations.push(Declaration { name: "assembly".into(), what: What::Assembly });
     }
     for (key, old) in &before.by_name {
@@ -163,7 +192,7 @@ fn compare_name(changes: &mut Changes, name: String, before: Uses, after: Uses, 
                 changes.functions.push(name.clone());
             }
         }
-        (None, Some(_)) => changes.added_functions.push(name.clone()),
+        (None, Some(new)) => changes.add_function(name.clone(), after.0.is_static(new, interner)),
         (Some(_), None) => changes.removed_functions.push(name.clone()),
         (None, None) => {}
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// Objects whose keys are names, so that the page has `*` for them.
-const MAPS: [&str; 2] = ["inputs", "outputs"];
+const MAPS: [&str; 3] = ["inputs", "outputs", "reports"];
 
 /// Every key of the file is in the page's table, and every one in the table is in the file, unless it is optional or in a
 /// list that happens to be empty.
