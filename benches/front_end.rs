@@ -80,7 +80,7 @@ fn row(kernel: &Kernel, library: &Path, name: &str, patch: &Path, unit: &str) {
     for _ in 0..RUNS {
         syntax.push(measure(&gcc, kernel.build(), library));
         let run = measure(&create, scratch.path(), library);
-        let Some(line) = run.output.lines().find(|line| line.starts_with("front end: ")) else {
+        let Some(line) = run.output.lines().find(|line| line.starts_with("front end of ")) else {
             println!("{name:<20} create fails: {}", run.output.lines().last().unwrap_or_default());
             return;
         };
