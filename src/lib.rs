@@ -3,6 +3,7 @@
 //! [`pipeline`] reads top to bottom: one line a stage, each stage a module named after what it yields.
 
 pub mod affected;
+pub mod cache;
 pub mod check;
 pub mod cli;
 pub mod closure;
@@ -18,5 +19,6 @@ pub mod prepare;
 pub mod process;
 pub mod render;
 pub mod rewrite;
+pub mod sweep;
 pub mod unit;
 pub mod vm;

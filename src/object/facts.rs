@@ -158,10 +158,14 @@ pub struct Facts {
 impl Facts {
     /// Reads an object file; `OBJECT_INVALID` where it is no relocatable x86-64 ELF file.
     pub fn read(path: &Path) -> Result<Facts> {
-        let bytes = fs::read(path).map_err(io("read", path))?;
-        match Facts::parse(&bytes) {
+        Facts::of(&fs::read(path).map_err(io("read", path))?, &path.to_string_lossy())
+    }
+
+    /// As [`Facts::read`], of an object file's contents; `name` is for messages.
+    pub fn of(bytes: &[u8], name: &str) -> Result<Facts> {
+        match Facts::parse(bytes) {
             Ok(facts) => Ok(facts),
-            Err(error) => refuse(OBJECT_INVALID, format!("cannot read the object file {}: {error}", path.display())),
+            Err(error) => refuse(OBJECT_INVALID, format!("cannot read the object file of {name}: {error}")),
         }
     }
 

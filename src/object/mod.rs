@@ -17,6 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::affected::clones::CloneReport;
+use crate::cache::{self, Key};
 use crate::finding::{REPORT_INVALID, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
@@ -26,18 +27,44 @@ use facts::Facts;
 /// One TU, compiled.
 #[derive(Debug)]
 pub struct Compiled {
-    pub object: PathBuf,
-    pub report: PathBuf,
     pub facts: Facts,
     pub clones: CloneReport,
 }
 
+impl Compiled {
+    fn read(object: &[u8], report: &[u8], source: &str) -> Result<Compiled> {
+        let facts = Facts::of(object, source)?;
+        let clones = read_report(&String::from_utf8_lossy(report), source, &facts)?;
+        Ok(Compiled { facts, clones })
+    }
+}
+
+/// What [`make`] leaves in its folder.
+const OBJECT: &str = "unit.o";
+const REPORT: &str = "unit.ipa-clones";
+
 /// Compiles one TU with the arguments of the kernel's own build, and with GCC's clone report.
 ///
 /// `source` is the file to compile (the kernel's own or the overlay's; `command.args` must name the same tree), `build` the
-/// build folder, which is only read, `out` a scratch folder of this call's own: object and report are written there.
+/// build folder, which is only read, `out` a scratch folder of this call's own.
 /// Errors: the compiler fails, or writes no usable report.
 pub fn compile(command: &CompileCommand, source: &Path, build: &Path, out: &Path) -> Result<Compiled> {
+    make(command, source, build, out)?;
+    let read = |name: &str| fs::read(out.join(name)).map_err(io("read", &out.join(name)));
+    Compiled::read(&read(OBJECT)?, &read(REPORT)?, &command.source)
+}
+
+/// As [`compile`], kept in the cache: for a TU whose command line is the same in every run. `preprocessed` is what GCC
+/// makes of it with the same arguments, on which everything else in the object depends.
+pub fn compile_once(command: &CompileCommand, source: &Path, build: &Path, preprocessed: &[u8]) -> Result<Compiled> {
+    let version = Program::new(&command.compiler).arg("--version").run("ask the compiler for its version")?;
+    let key = Key::new("unit").with(command.compiler.as_bytes()).with(&version).with(preprocessed);
+    let key = command.args.iter().fold(key, |key, arg| key.with(arg.as_bytes()));
+    let files = cache::entry(key, &[OBJECT, REPORT], |folder| make(command, source, build, folder))?;
+    Compiled::read(&files[OBJECT], &files[REPORT], &command.source)
+}
+
+fn make(command: &CompileCommand, source: &Path, build: &Path, out: &Path) -> Result<()> {
     fs::create_dir_all(out).map_err(io("create", out))?;
     // A relative name would be taken from the build folder, which is the compiler's working directory.
     let out = out.canonicalize().map_err(io("find", out))?;
@@ -45,8 +72,6 @@ pub fn compile(command: &CompileCommand, source: &Path, build: &Path, out: &Path
         // A report left over from an earlier compile would be read in place of one that GCC failed to write.
         fs::remove_file(&old).map_err(io("remove", &old))?;
     }
-    let stem = Path::new(&command.output).file_name().map_or("unit.o".into(), OsString::from);
-    let object = out.join(stem);
     // GCC 11 and later derive dump names from -dumpdir, earlier ones from -o: both say the scratch folder. The folder's
     // name must end in a slash, or it is taken for a prefix of the file names.
     let mut folder = out.clone().into_os_string();
@@ -56,7 +81,7 @@ pub fn compile(command: &CompileCommand, source: &Path, build: &Path, out: &Path
         .arg("-fdump-ipa-clones")
         .arg("-dumpdir")
         .arg(folder)
-        .args([OsString::from("-c"), "-o".into(), object.clone().into(), source.into()])
+        .args([OsString::from("-c"), "-o".into(), out.join(OBJECT).into(), source.into()])
         .folder(build)
         .run(&format!("compile {}", command.source))?;
     let reports = files_ending(&out, ".ipa-clones")?;
@@ -66,16 +91,13 @@ pub fn compile(command: &CompileCommand, source: &Path, build: &Path, out: &Path
             format!("{} wrote {} clone reports for {}, not one", command.compiler, reports.len(), command.source),
         );
     };
-    let facts = Facts::read(&object)?;
-    let clones = read_report(report, &facts)?;
-    Ok(Compiled { object, report: report.clone(), facts, clones })
+    fs::rename(report, out.join(REPORT)).map_err(io("rename", report))
 }
 
 /// Reads the report of a compile that has just succeeded. Such a report may be empty: GCC had nothing to inline or clone.
-fn read_report(path: &Path, facts: &Facts) -> Result<CloneReport> {
-    let text = fs::read_to_string(path).map_err(io("read", path))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let clones = if text.is_empty() { CloneReport::default() } else { CloneReport::parse(&text, &name)? };
+fn read_report(text: &str, source: &str, facts: &Facts) -> Result<CloneReport> {
+    let name = format!("of {source}");
+    let clones = if text.is_empty() { CloneReport::default() } else { CloneReport::parse(text, &name)? };
     match missing_clone(&clones, facts) {
         Some(clone) => refuse(REPORT_INVALID, format!("the clone report {name} lacks {clone}, which the object has")),
         None => Ok(clones),

@@ -6,6 +6,8 @@ mod units;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use units::{original, side_by_side_on};
+
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
 use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity, refuse};

@@ -10,7 +10,7 @@ use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, LA
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
-use crate::object;
+use crate::object::{self, Compiled};
 use crate::patch::{self, FileState, Overlay};
 use crate::unit::changes::{self, Changes, What};
 use crate::unit::gcc;
@@ -105,11 +105,12 @@ pub fn compiled(
     let versions: Vec<(usize, bool)> = (0..changed.len()).flat_map(|unit| [(unit, false), (unit, true)]).collect();
     let compile = |(unit, after): &(usize, bool)| {
         let command = &changed[*unit].0;
-        let command =
-            if *after { applied.comparable.command(command, kernel.build())? } else { kernel.absolute(command) };
+        if !*after {
+            return original(kernel, command);
+        }
+        let command = applied.comparable.command(command, kernel.build())?;
         let source = kernel.build().join(&command.source);
-        let folder = scratch.join(format!("unit{unit}")).join(if *after { "after" } else { "before" });
-        object::compile(&command, &source, kernel.build(), &folder)
+        object::compile(&command, &source, kernel.build(), &scratch.join(format!("unit{unit}")))
     };
     let mut objects = side_by_side(&versions, compile)?.into_iter();
     let mut units = Vec::new();
@@ -132,13 +133,29 @@ pub fn compiled(
     Ok(units)
 }
 
+/// The unit as the kernel has it, compiled; once for all runs.
+pub fn original(kernel: &Kernel, command: &CompileCommand) -> Result<Compiled> {
+    let command = kernel.absolute(command);
+    let source = kernel.build().join(&command.source);
+    let preprocessed = gcc::expanded(&command, kernel.build())?;
+    object::compile_once(&command, &source, kernel.build(), &preprocessed)
+}
+
 /// Does the work for each item on all cores; results in the items' order, or the first error in that order.
 pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    side_by_side_on(std::thread::available_parallelism().map_or(1, usize::from), items, work)
+}
+
+/// As [`side_by_side`], on so many threads.
+pub fn side_by_side_on<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
     let results: Mutex<BTreeMap<usize, Result<R>>> = Mutex::new(BTreeMap::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads.min(items.len()) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
