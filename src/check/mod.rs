@@ -10,7 +10,7 @@ use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
-use crate::rewrite::Naming;
+use crate::rewrite::{Naming, declaration};
 use crate::unit;
 use crate::unit::clang::Extent;
 use crate::unit::expand::{Expanded, Token};
@@ -170,7 +170,7 @@ fn expected<'a>(
         (renamed.get(text).map_or(text, String::as_str), token & WILDCARD != 0)
     });
     match (node.extent, target) {
-        (Extent::Signature, _) => without_specifiers(words.collect()),
+        (Extent::Signature, _) => sized(without_specifiers(words.collect()), node),
         (_, None) => words.collect(),
         (_, Some((old, new))) => {
             let mut seen = false;
@@ -182,6 +182,17 @@ fn expected<'a>(
             words.map(rename).collect()
         }
     }
+}
+
+/// The declaration of an array has the size that its initialiser gives it.
+fn sized<'a>(mut words: Vec<Word<'a>>, node: &'a Node) -> Vec<Word<'a>> {
+    let texts: Vec<&str> = words.iter().map(|word| word.0).collect();
+    if let (Some(length), Some((name, _))) = (&node.array_length, node.names.first())
+        && let Some(at) = declaration::open_bracket(&texts, name)
+    {
+        words.insert(at + 1, (length, false));
+    }
+    words
 }
 
 fn found<'a>(module: &'a Expanded, outline: &Outline, statement: StatementId, extent: Extent) -> Vec<Word<'a>> {

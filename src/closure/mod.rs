@@ -65,6 +65,8 @@ pub struct Node {
     /// The macros by whose bodies its first token came, innermost first.
     pub origin: Vec<String>,
     pub static_locals: Vec<StaticLocal>,
+    /// Elements of the array that it declares first, where that is one; its initialiser may be what tells.
+    pub array_length: Option<String>,
 }
 
 /// Set in a token of [`Node::tokens`] whose text may differ.
@@ -287,6 +289,7 @@ impl Walk<'_, '_> {
             signature_tokens: (signature_end - statement.start) as usize,
             origin: self.origin(statement.start),
             static_locals: Vec::new(),
+            array_length: names.first().and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
         }
     }
 

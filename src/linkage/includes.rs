@@ -166,6 +166,68 @@ fn includable(closure: &Closure, file: u32) -> u32 {
     at
 }
 
+/// Headers need not stand alone: one may use what its users' earlier includes have brought. Where the chosen ones don't
+/// compile by themselves, adds as few of the original's other includes as make them; nothing where they do, or where
+/// that doesn't help.
+pub fn completed(
+    closure: &Closure,
+    chosen: &[Include],
+    module: &CompileCommand,
+    (source, build): (&Path, &Path),
+    scratch: &Path,
+) -> Result<Option<Vec<Include>>> {
+    let names = Names { closure, source };
+    let public = (0..closure.files.len() as u32).filter(|file| closure.files[*file as usize].class == Class::Public);
+    let public: BTreeSet<String> = public.map(|file| names.of(file)).collect();
+    let mut more: Vec<Include> = Vec::new();
+    for directive in &closure.directives {
+        let known = chosen.iter().chain(&more).any(|include| include.name == directive.name);
+        if !known && public.contains(&directive.name) {
+            let reason = "needed by the headers behind it".to_string();
+            more.push(Include { name: directive.name.clone(), order: directive.order, reason });
+        }
+    }
+    let together = |more: &[Include]| {
+        let mut all: Vec<Include> = chosen.iter().chain(more).cloned().collect();
+        all.sort_by_key(|include| include.order);
+        all
+    };
+    let compile = |more: &[Include]| compiles(&together(more), module, build, scratch);
+    if compile(&[])? || !compile(&more)? {
+        return Ok(None);
+    }
+    // By halves: most of them go at once.
+    let mut size = more.len().div_ceil(2);
+    while size > 0 {
+        let mut at = 0;
+        while at < more.len() {
+            let mut fewer = more.clone();
+            fewer.drain(at..(at + size).min(more.len()));
+            if compile(&fewer)? {
+                more = fewer;
+            } else {
+                at += size;
+            }
+        }
+        size = if size == 1 { 0 } else { size.div_ceil(2) };
+    }
+    Ok(Some(together(&more)))
+}
+
+/// Does a file of nothing but these includes compile without a warning?
+fn compiles(includes: &[Include], module: &CompileCommand, build: &Path, scratch: &Path) -> Result<bool> {
+    let stub = written(includes, scratch)?;
+    let program = Program::new(&module.compiler).args(&module.args).args(["-Werror", "-fsyntax-only"]).arg(stub);
+    Ok(program.folder(build).output()?.success)
+}
+
+fn written(includes: &[Include], scratch: &Path) -> Result<std::path::PathBuf> {
+    let stub = scratch.join("includes.c");
+    let text: String = includes.iter().map(|include| format!("#include <{}>\n", include.name)).collect();
+    std::fs::write(&stub, text).map_err(crate::finding::io("write", &stub))?;
+    Ok(stub)
+}
+
 /// Every file that these includes bring, by its path relative to the source or the build folder.
 fn reached(
     includes: &[Include],
@@ -174,9 +236,7 @@ fn reached(
     roots: &[String],
     scratch: &Path,
 ) -> Result<BTreeSet<String>> {
-    let stub = scratch.join("includes.c");
-    let text: String = includes.iter().map(|include| format!("#include <{}>\n", include.name)).collect();
-    std::fs::write(&stub, text).map_err(crate::finding::io("write", &stub))?;
+    let stub = written(includes, scratch)?;
     let output = Program::new(&module.compiler)
         .args(&module.args)
         .args(["-w", "-M"])

@@ -257,24 +257,42 @@ fn part<'a>(
         externals: Vec::new(),
         findings: Vec::new(),
     };
-    // What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.
-    let text = if several {
-        render::unit(&unit_text(options, &part))?
-    } else {
-        let targets: Vec<&Target> = unit.affected.targets.iter().collect();
-        render::module(
-            &tables(kernel, options, plan, &[], &targets, &BTreeMap::new()),
-            Some(&unit_text(options, &part)),
-        )?
+    let compiled = match draft(kernel, options, plan, &part, several, scratch) {
+        Err(error) => {
+            let more = includes::completed(&part.closure, &part.includes, &part.command, trees, scratch)?;
+            part.includes = more.ok_or(error)?;
+            draft(kernel, options, plan, &part, several, scratch)
+        }
+        compiled => compiled,
     };
-    write(&source, &text)?;
-    let draft = scratch.join(format!("{}-draft.o", part.stem));
-    let check::Compiled { undefined, keys } = check::compile(&part.command, kernel.build(), &draft)?;
+    let check::Compiled { undefined, keys } = compiled?;
     let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
     let outside = undefined.iter().filter(|name| !new.contains(*name));
     part.externals = outside.map(|name| resolver.resolve(name)).collect::<Result<Vec<_>>>()?;
     part.findings = resolver.read_only_keys(&keys);
     Ok(part)
+}
+
+/// What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.
+fn draft(
+    kernel: &Kernel,
+    options: &Options,
+    plan: &Plan,
+    part: &Part,
+    several: bool,
+    scratch: &Path,
+) -> Result<check::Compiled> {
+    let text = if several {
+        render::unit(&unit_text(options, part))?
+    } else {
+        let targets: Vec<&Target> = part.unit.affected.targets.iter().collect();
+        render::module(
+            &tables(kernel, options, plan, &[], &targets, &BTreeMap::new()),
+            Some(&unit_text(options, part)),
+        )?
+    };
+    write(&scratch.join(format!("{}.c", part.stem)), &text)?;
+    check::compile(&part.command, kernel.build(), &scratch.join(format!("{}-draft.o", part.stem)))
 }
 
 fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {

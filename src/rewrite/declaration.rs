@@ -3,7 +3,7 @@
 use petgraph::graph::NodeIndex;
 
 use crate::closure::{Closure, Node, WILDCARD};
-use crate::finding::{EXTERNAL_DATA_UNSIZED, Result, refuse};
+use crate::finding::Result;
 use crate::unit::groups::is_identifier;
 use crate::unit::lex;
 use crate::unit::names::{Role, is_attribute_word};
@@ -44,20 +44,22 @@ const LINE: usize = 100;
 pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex) -> Result<Item> {
     let node = &closure.graph[index];
     let (name, role) = node.names.first().cloned().unwrap_or((String::new(), Role::Variable));
-    let words = match node.signature_end {
+    let mut edits = Vec::new();
+    let mut words = match node.signature_end {
         Some(end) if node.name_position.is_some() => {
             let text = sources.text(closure, node.position, end)?;
             source_words(&text.text)
         }
         _ => token_words(closure, node),
     };
-    let text = format!("extern {};", joined(&words));
-    if role == Role::Variable && text.contains("[]") {
-        return refuse(
-            EXTERNAL_DATA_UNSIZED,
-            format!("{name} is an array of the running kernel whose size only its initialiser tells"),
-        );
+    // An array that the unit nowhere gives a size keeps none: the kernel's own code doesn't know it either.
+    if let (Role::Variable, Some(length)) = (role, &node.array_length)
+        && let Some(at) = open_bracket(&words, &name)
+    {
+        words.insert(at + 1, length.to_string());
+        edits.push(format!("the number of elements of {name}, {length}, is its initialiser's"));
     }
+    let text = format!("extern {};", joined(&words));
     Ok(Item {
         section: Section::Externals,
         order: node.position.order,
@@ -68,8 +70,15 @@ pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex) -> R
         reason: reason(closure, index),
         preamble: String::new(),
         text: wrapped(&text),
-        edits: Vec::new(),
+        edits,
     })
+}
+
+/// The `[` behind an array's name that its initialiser must fill.
+pub fn open_bracket<S: AsRef<str>>(words: &[S], name: &str) -> Option<usize> {
+    let behind = words.iter().position(|word| word.as_ref() == name)? + 1;
+    let word = |at: usize| words.get(at).map(AsRef::as_ref);
+    (word(behind) == Some("[") && word(behind + 1) == Some("]")).then_some(behind)
 }
 
 /// The words of the source text, attributes of no matter to a declaration left out.

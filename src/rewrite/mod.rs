@@ -3,7 +3,7 @@
 //! Text is cut from the patched source files by file and line, never from GCC's output. Each piece is an [`Item`] with
 //! where it comes from and why it is there; [`crate::render`] puts them in order.
 
-mod declaration;
+pub mod declaration;
 mod sources;
 pub mod wrappers;
 

@@ -320,6 +320,21 @@ impl<'a> Parsed<'a> {
         statement.end
     }
 
+    /// The number of elements of an array at file scope, which may be its initialiser's.
+    pub fn array_length(&self, name: Symbol) -> Option<u64> {
+        let statements = self.ordinary.get(&name).into_iter().flatten();
+        let cursors = statements.flat_map(|statement| self.cursors[statement.0 as usize].iter().copied());
+        let named = |cursor: &CXCursor| {
+            let token = self.flat.token_at(location(*cursor));
+            kind(*cursor) == CXCursor_VarDecl && self.unit.tokens[token as usize].symbol == name
+        };
+        let lengths = cursors.filter(named).map(|cursor| {
+            // SAFETY: takes any type; the length of what is no array of known length is -1.
+            unsafe { clang_getArraySize(clang_getCanonicalType(clang_getCursorType(cursor))) }
+        });
+        lengths.filter_map(|length| u64::try_from(length).ok()).max()
+    }
+
     /// Everything that a statement mentions, in the order of the mentions.
     pub fn references(&self, statement: StatementId, extent: Extent) -> References {
         let end = match extent {
@@ -541,13 +556,15 @@ impl Visitor<'_, '_> {
                 return;
             }
             let mut type_of = clang_getCanonicalType(clang_getCursorType(cursor));
+            let mut constant = clang_isConstQualifiedType(type_of) != 0;
             while matches!(type_of.kind, CXType_ConstantArray | CXType_IncompleteArray) {
                 type_of = clang_getCanonicalType(clang_getArrayElementType(type_of));
+                constant |= clang_isConstQualifiedType(type_of) != 0;
             }
             self.found.static_locals.push(StaticLocal {
                 name: owned(clang_getCursorSpelling(cursor)),
                 function: owned(clang_getCursorSpelling(parent)),
-                constant: clang_isConstQualifiedType(type_of) != 0,
+                constant,
             });
         }
     }

@@ -88,6 +88,14 @@ fn cpu(who: UsageWho) -> f64 {
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
+/// Of this process since it was started, in bytes (proc(5), VmHWM). getrusage() would count what the process was before
+/// it became this program: a copy of the one that started it.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or_default() * 1024
+}
+
 fn answer(request: &Request) -> Result<Answer> {
     let clock = || cpu(UsageWho::RUSAGE_SELF);
     let started = clock();
@@ -99,13 +107,12 @@ fn answer(request: &Request) -> Result<Answer> {
     let has_parsed = clock();
     let places = Places::new(&unit, request);
     let closure = closure::close(&unit, &outline, &parsed, &places, &request.scope)?;
-    let peak = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss() as u64 * 1024);
     let usage = Usage {
         expand: expanded - started,
         libclang: has_parsed - expanded,
         closure: clock() - has_parsed,
         gcc: cpu(UsageWho::RUSAGE_CHILDREN),
-        peak_memory: peak,
+        peak_memory: peak_memory(),
     };
     Ok(Answer { closure, usage })
 }
