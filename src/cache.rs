@@ -137,7 +137,7 @@ mod tests {
             ran = true;
             fs::write(folder.join("a"), text).map_err(io("write", folder))
         };
-        let files = entry_in(all, 100, key(text), &["a"], make).unwrap();
+        let files = entry_in(all, 300, key(text), &["a"], make).unwrap();
         (files["a"].clone(), ran)
     }
 

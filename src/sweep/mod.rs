@@ -226,14 +226,7 @@ fn tried(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder:
     row
 }
 
-fn module(
-    kernel: &Kernel,
-    request: &Request,
-    drawn: &Drawn,
-    build: bool,
-    folder: &Path,
-    row: &mut Row,
-) -> Result<()> {
+fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder: &Path, row: &mut Row) -> Result<()> {
     let options = Options {
         patches: vec![("sweep.patch".into(), patch(kernel, drawn)?)],
         kernel: request.kernel.clone(),
@@ -271,6 +264,10 @@ fn patch(kernel: &Kernel, drawn: &Drawn) -> Result<Vec<u8>> {
     let difference = similar::TextDiff::from_lines(&old[..], &new[..]);
     let mut text = Vec::new();
     let names = (format!("a/{file}"), format!("b/{file}"));
-    difference.unified_diff().header(&names.0, &names.1).to_writer(&mut text).map_err(io("make the patch of", &path))?;
+    difference
+        .unified_diff()
+        .header(&names.0, &names.1)
+        .to_writer(&mut text)
+        .map_err(io("make the patch of", &path))?;
     Ok(text)
 }
