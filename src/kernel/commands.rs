@@ -4,7 +4,7 @@
 //! rule_cc_o_c). No shell is involved: what isn't a plain list of words is refused.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -210,20 +210,28 @@ struct StoredCommand {
     compiler: u32,
     list: u32,
     rest: Vec<u32>,
+    /// The source as the build names it, where that has a `..` (KVM: `arch/x86/kvm/../../../virt/kvm/kvm_main.c`).
+    #[serde(skip)]
+    named: Option<String>,
 }
 
 /// The stored compile commands of a kernel; single ones are put together on request.
 #[derive(Debug)]
-pub struct Commands(Stored);
+pub struct Commands {
+    stored: Stored,
+    /// The kernel's source tree.
+    tree: PathBuf,
+}
 
 impl Commands {
-    pub fn read(path: &Path) -> Result<Commands> {
+    /// Reads the commands of a kernel whose source lies in `tree`.
+    pub fn read(path: &Path, tree: &Path) -> Result<Commands> {
         let text = std::fs::read(path).map_err(io("read", path))?;
         let invalid = |why: String| {
             let message = format!("{} is not usable ({why}); run `klp-extract prepare` again", path.display());
             Finding::new(KERNEL_INVALID, message)
         };
-        let stored: Stored = serde_json::from_slice(&text).map_err(|e| invalid(e.to_string()))?;
+        let mut stored: Stored = serde_json::from_slice(&text).map_err(|e| invalid(e.to_string()))?;
         if stored.schema != SCHEMA {
             return Err(invalid(format!("its schema is {}, this program's is {SCHEMA}", stored.schema)).into());
         }
@@ -236,33 +244,40 @@ impl Commands {
         if !sound {
             return Err(invalid("it refers to words that it doesn't have".into()).into());
         }
-        Ok(Commands(stored))
+        for command in &mut stored.commands {
+            // A patch names the file itself.
+            if let Some(plain) = without_parents(&command.source) {
+                command.named = Some(std::mem::replace(&mut command.source, plain));
+            }
+        }
+        stored.commands.sort_by(|one, other| one.source.cmp(&other.source));
+        Ok(Commands { stored, tree: tree.to_path_buf() })
     }
 
     /// The commands that compile `source`, as [`CompileCommand::source`] names it.
     pub fn of(&self, source: &str) -> Vec<CompileCommand> {
-        self.0.commands.iter().filter(|c| c.source == source).map(|c| self.command(c)).collect()
+        self.stored.commands.iter().filter(|c| c.source == source).map(|c| self.command(c)).collect()
     }
 
     pub fn all(&self) -> Vec<CompileCommand> {
-        self.0.commands.iter().map(|c| self.command(c)).collect()
+        self.stored.commands.iter().map(|c| self.command(c)).collect()
     }
 
     /// The arguments that most units share.
     pub fn common(&self) -> std::collections::BTreeSet<&str> {
-        let mut uses = vec![0usize; self.0.lists.len()];
-        for command in &self.0.commands {
+        let mut uses = vec![0usize; self.stored.lists.len()];
+        for command in &self.stored.commands {
             uses[command.list as usize] += 1;
         }
         let most = uses.iter().enumerate().max_by_key(|(_, count)| **count).map(|(list, _)| list);
-        let words = most.map_or(&[][..], |list| &self.0.lists[list]);
-        words.iter().map(|id| self.0.words[*id as usize].as_str()).collect()
+        let words = most.map_or(&[][..], |list| &self.stored.lists[list]);
+        words.iter().map(|id| self.stored.words[*id as usize].as_str()).collect()
     }
 
     /// Every source there is, once each, sorted.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         let mut previous = "";
-        self.0
+        self.stored
             .commands
             .iter()
             .map(|c| c.source.as_str())
@@ -270,15 +285,39 @@ impl Commands {
     }
 
     fn command(&self, stored: &StoredCommand) -> CompileCommand {
-        let word = |id: &u32| self.0.words[*id as usize].clone();
+        let word = |id: &u32| self.stored.words[*id as usize].clone();
+        let mut args: Vec<String> =
+            self.stored.lists[stored.list as usize].iter().chain(&stored.rest).map(word).collect();
+        if let Some((named, _)) = stored.named.as_deref().and_then(|named| named.rsplit_once('/')) {
+            // `__FILE__` stays as the build has it, in a tree that is built in itself too.
+            let folder = stored.source.rsplit_once('/').map_or("", |(folder, _)| folder);
+            args.push(format!("-fmacro-prefix-map={folder}/={named}/"));
+            args.push(format!("-fmacro-prefix-map={}/{folder}/={named}/", self.tree.display()));
+        }
         CompileCommand {
             source: stored.source.clone(),
             output: stored.output.clone(),
             compiler: word(&stored.compiler),
-            args: self.0.lists[stored.list as usize].iter().chain(&stored.rest).map(word).collect(),
+            args,
             object: stored.object.clone(),
         }
     }
+}
+
+/// A path with a `..` in it, without; `None` where there is none, or where it leads out of the tree. Lexical: the folders of
+/// the kernel's source are no links.
+fn without_parents(path: &str) -> Option<String> {
+    if !path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 /// The text of `commands.json`.
@@ -295,6 +334,7 @@ pub fn to_json(commands: &[CompileCommand]) -> String {
             compiler: words.number(command.compiler.clone()),
             list: lists.number(ids[..unique].to_vec()),
             rest: ids[unique..].to_vec(),
+            named: None,
         }
     });
     let stored: Vec<StoredCommand> = stored.collect();
@@ -410,13 +450,30 @@ mod tests {
         let commands = from_make_output(&text, trees(), Path::new("/t")).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), to_json(&commands)).unwrap();
-        let read = Commands::read(file.path()).unwrap();
+        let read = Commands::read(file.path(), Path::new("/s")).unwrap();
         assert_eq!(read.all(), commands);
         assert_eq!(read.of("a/two.c"), [commands[1].clone()]);
         assert_eq!(read.sources().collect::<Vec<_>>(), ["a/one.c", "a/two.c"]);
         std::fs::write(file.path(), to_json(&commands).replace("\"schema\":1", "\"schema\":9")).unwrap();
-        assert!(Commands::read(file.path()).unwrap_err().to_string().contains("schema is 9"));
+        assert!(Commands::read(file.path(), Path::new("/s")).unwrap_err().to_string().contains("schema is 9"));
         std::fs::write(file.path(), to_json(&commands).replace("\"list\":0", "\"list\":77")).unwrap();
-        assert!(Commands::read(file.path()).unwrap_err().to_string().contains("doesn't have"));
+        assert!(Commands::read(file.path(), Path::new("/s")).unwrap_err().to_string().contains("doesn't have"));
+    }
+
+    #[test]
+    fn a_source_that_the_build_reaches_through_another_folder_is_found_by_its_own_name() {
+        let text = [
+            recipe("a/x/one.o", "/s/a/x/../../virt/one.c", "-DKBUILD_MODNAME='\"one\"'"),
+            recipe("b/two.o", "/s/b/two.c", "-DKBUILD_MODNAME='\"two\"'"),
+        ]
+        .concat();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let commands = from_make_output(&text, trees(), Path::new("/t")).unwrap();
+        std::fs::write(file.path(), to_json(&commands)).unwrap();
+        let read = Commands::read(file.path(), Path::new("/s")).unwrap();
+        assert_eq!(read.sources().collect::<Vec<_>>(), ["b/two.c", "virt/one.c"]);
+        let [command] = read.of("virt/one.c").try_into().unwrap();
+        assert_eq!(command.output, "a/x/one.o");
+        assert!(command.args.contains(&"-fmacro-prefix-map=/s/virt/=a/x/../../virt/".to_string()));
     }
 }

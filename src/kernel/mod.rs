@@ -220,7 +220,7 @@ impl Kernel {
     }
 
     pub fn commands(&self) -> Result<&Commands> {
-        get(&self.commands, || Commands::read(&self.descriptor.commands))
+        get(&self.commands, || Commands::read(&self.descriptor.commands, self.source()))
     }
 
     /// The symbol table of `vmlinux` or of a module by the kernel's name of it.

@@ -176,6 +176,15 @@ impl Overlay {
             changed.source = self.root.join(&command.source).display().to_string();
         }
         place.rewrite(&mut changed.args);
+        if in_source && let Some((folder, _)) = command.source.rsplit_once('/') {
+            // The build may name a unit's folder in another way (`arch/x86/kvm/../../../virt/kvm`).
+            let before =
+                if place.in_tree { format!("{folder}/") } else { format!("{}/{folder}/", self.source.display()) };
+            let (was, root) = (mapped(&command.args, &before), format!("{}/{folder}/", self.root.display()));
+            if was != mapped(&changed.args, &root) {
+                changed.args.push(format!("-fmacro-prefix-map={root}={was}"));
+            }
+        }
         Ok(changed)
     }
 }
