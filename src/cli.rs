@@ -164,7 +164,7 @@ struct Clones {
     /// Functions of one name and place are one, whatever unit they are in
     #[arg(long)]
     group: bool,
-    /// Leave functions that GCC removed out of the lists of affected ones
+    /// Leave functions that GCC removed out, but for the symbol and in the trees
     #[arg(long)]
     ignore_removed: bool,
     /// Print JSON

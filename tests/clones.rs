@@ -76,6 +76,10 @@ fn broken_reports_are_refused_with_the_line() {
         (format!("{good}Callgraph clone;helper;12;a.c;3;12;api;14;a.c;9;5;\n"), 2),
         (format!("{good}Callgraph removal;;12;a.c;3;12\n"), 2),
         (format!("{good}\n"), 2),
+        (format!("{good}Callgraph clone;helper;12;a.c;3;12;api;14;a.c;9;5;inlining to\r\n"), 2),
+        (format!("{good}Callgraph clone;helper;12;a.c;3;12;<-;api;14;a.c;9;5;optimization:;\n"), 2),
+        (format!("{good}Callgraph removal;helper;99999999999;a.c;3;12\n"), 2),
+        (format!("{good}Callgraph clone;helper;12;a;b.c;3;12;api;14;a.c;9;5;inlining to\n"), 2),
         ("GCC: (Debian 12.2.0) 12.2.0\n".into(), 1),
         (format!("{good}{}\n", ";".repeat(40)), 2),
     ] {
@@ -84,6 +88,15 @@ fn broken_reports_are_refused_with_the_line() {
         };
         assert_eq!(findings[0].id, REPORT_INVALID);
         assert_eq!(findings[0].line, Some(line), "{text:?}");
+    }
+}
+
+/// Cut anywhere, a report is refused, unless the cut is between two lines, which nothing in it can tell.
+#[test]
+fn cut_reports_are_refused() {
+    for end in (0..REPORT.len()).filter(|end| REPORT.is_char_boundary(*end)) {
+        let cut = &REPORT[..end];
+        assert_eq!(CloneReport::parse(cut, "x").is_ok(), cut.ends_with('\n'), "{cut:?}");
     }
 }
 

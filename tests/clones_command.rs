@@ -57,3 +57,22 @@ fn a_million_lines() {
     let shown = forest.text(View { symbol: Some("f0"), ignore_removed: false }).unwrap();
     assert!(shown.lines().count() > LINES as usize / 20);
 }
+
+/// A chain of clones as deep as this needs a stack of its own, and a ladder of diamonds has 2^20000 ways through it.
+#[test]
+fn deep_and_wide_graphs_end() {
+    const RUNGS: u32 = 20_000;
+    let line =
+        |from: u32, to: u32| format!("Callgraph clone;f{from};{from};a.c;{from};1;f{to};{to};a.c;{to};1;inlining to\n");
+    let chain: String = (0..5 * RUNGS).map(|at| line(at, at + 1)).collect();
+    let ladder: String = (0..RUNGS)
+        .map(|rung| 3 * rung)
+        .flat_map(|at| [line(at, at + 1), line(at, at + 2), line(at + 1, at + 3), line(at + 2, at + 3)])
+        .collect();
+    let ring = format!("{chain}{}", line(5 * RUNGS, 0));
+    for (text, affected) in [(chain, 5 * RUNGS), (ladder, 3 * RUNGS), (ring, 5 * RUNGS)] {
+        let forest = Forest::of(vec![("generated".into(), CloneReport::parse(&text, "generated").unwrap())], false);
+        let shown = forest.text(View { symbol: Some("f0"), ignore_removed: false }).unwrap();
+        assert!(shown.contains(&format!("Affected functions: {affected}\n")), "{}", &shown[..200]);
+    }
+}

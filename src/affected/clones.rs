@@ -120,7 +120,7 @@ impl CloneReport {
     }
 
     fn clone_line<'t>(&mut self, rest: &[&'t str], nodes: &mut HashMap<(&'t str, u32), NodeIndex>) -> Option<()> {
-        let (tag, ends) = rest.split_last()?;
+        let (tag, ends) = rest.split_last().filter(|(tag, _)| !tag.is_empty())?;
         if let [from @ .., arrow, name, order, file, line, column, word] = ends
             && (*arrow, *word) == ("<-", "optimization:")
         {
@@ -133,9 +133,6 @@ impl CloneReport {
             return None;
         }
         let (from, to) = ends.split_at(5);
-        if tag.is_empty() {
-            return None;
-        }
         let from = self.node(from, nodes)?;
         let to = self.node(to, nodes)?;
         self.graph.add_edge(from, to, Tag::parse(tag));
@@ -217,6 +214,10 @@ impl<'t> Fields<'t> {
 }
 
 fn split(line: &str) -> Option<Fields<'_>> {
+    // A file that went through another system ends its lines with a carriage return, which would become part of the tag.
+    if line.bytes().any(|byte| byte.is_ascii_control()) {
+        return None;
+    }
     let mut fields = Fields { fields: [""; 14], count: 0 };
     for field in line.split(';') {
         *fields.fields.get_mut(fields.count)? = field;

@@ -64,7 +64,7 @@ pub struct Forest {
 pub struct View<'a> {
     /// Only this function's tree; every function's that was inlined or cloned otherwise.
     pub symbol: Option<&'a str>,
-    /// Leave removed functions out of the lists of affected ones.
+    /// Leave removed functions out, but for the symbol and in the trees.
     pub ignore_removed: bool,
 }
 
@@ -145,7 +145,13 @@ impl Forest {
             Some(symbol) => {
                 self.graph.node_indices().filter(|index| *self.graph[*index].node.name == *symbol).collect()
             }
-            None => self.graph.node_indices().filter(|index| self.graph.edges(*index).next().is_some()).collect(),
+            None => {
+                let is_shown = |index: &NodeIndex| {
+                    self.graph.edges(*index).next().is_some()
+                        && !(view.ignore_removed && self.graph[*index].is_removed())
+                };
+                self.graph.node_indices().filter(is_shown).collect()
+            }
         };
         if let (Some(symbol), true) = (view.symbol, roots.is_empty()) {
             return self.unknown(symbol);
