@@ -1,8 +1,9 @@
 //! Affected sets of small programs: `testdata/affected/NAME/{before.c,after.c,expect.txt}`, compiled as the kernel's build
-//! would. Lines of `expect.txt`:
+//! would; every folder is a test. Lines of `expect.txt`:
 //!
 //! ```text
-//! patched NAME, removed NAME   what the token comparison would say
+//! flags FLAG...                further flags of the compiler, which come last
+//! patched NAME, removed NAME, added NAME   what the token comparison would say
 //! duplicate NAME               the kernel has another symbol of this name, at a lower address
 //! elsewhere NAME               the kernel's symbol of this name is another object's
 //! target NAME [SYMPOS]         exactly these targets; sympos 0 unless told
@@ -15,12 +16,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use klp_extract::affected::{Affected, Input, affected};
 use klp_extract::kernel::command::CompileCommand;
 use klp_extract::kernel::symbols::{Symbol, SymbolTable};
 use klp_extract::object::facts::Facts;
 use klp_extract::object::{Compiled, compile};
+use libtest_mimic::{Arguments, Trial};
 
 /// Address at which the symbol table puts section `index` of the object.
 fn base(index: usize) -> u64 {
@@ -32,7 +35,7 @@ fn folder(case: &str) -> PathBuf {
 }
 
 /// What distribution kernels (6.1, x86-64) are compiled with, as far as it shapes the code.
-fn compile_c(source: &Path, build: &Path, out: &Path) -> Compiled {
+fn compile_c(source: &Path, more: &[&str], build: &Path, out: &Path) -> Compiled {
     const FLAGS: &str = "-std=gnu11 -O2 -pg -mfentry -mrecord-mcount -fno-PIE -mcmodel=kernel -mno-red-zone -mno-sse \
         -fno-jump-tables -fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing -fno-common \
         -mpreferred-stack-boundary=3 -fno-stack-protector -falign-loops=1";
@@ -40,7 +43,7 @@ fn compile_c(source: &Path, build: &Path, out: &Path) -> Compiled {
         source: "unit.c".into(),
         output: "unit.o".into(),
         compiler: "gcc".into(),
-        args: FLAGS.split_whitespace().map(String::from).collect(),
+        args: FLAGS.split_whitespace().chain(more.iter().copied()).map(String::from).collect(),
         object: "vmlinux".into(),
     };
     compile(&command, source, build, out).unwrap_or_else(|error| panic!("{error}"))
@@ -80,19 +83,20 @@ fn names(expect: &str, directive: &str) -> BTreeSet<String> {
 fn run(case: &str) {
     let folder = folder(case);
     let expect = fs::read_to_string(folder.join("expect.txt")).unwrap();
+    let flags: Vec<&str> = lines(&expect, "flags").into_iter().flat_map(str::split_whitespace).collect();
     let scratch = tempfile::tempdir().unwrap();
     // One name for both versions, in two folders: the file's name may be in the code.
     let compiled = ["before", "after"].map(|version| {
         let source = scratch.path().join(version).join("unit.c");
         fs::create_dir_all(source.parent().unwrap()).unwrap();
         fs::copy(folder.join(format!("{version}.c")), &source).unwrap();
-        compile_c(&source, scratch.path(), &scratch.path().join(format!("{version}.out")))
+        compile_c(&source, &flags, scratch.path(), &scratch.path().join(format!("{version}.out")))
     });
     let [before, after] = &compiled;
     let symbols = table(&before.facts, &lines(&expect, "duplicate"), &lines(&expect, "elsewhere"));
     let result = affected(&Input {
         patched: &names(&expect, "patched"),
-        added: &BTreeSet::new(),
+        added: &names(&expect, "added"),
         removed: &names(&expect, "removed"),
         before: before.into(),
         after: after.into(),
@@ -130,55 +134,17 @@ fn check(expect: &str, result: &Affected) {
     }
 }
 
-macro_rules! cases {
-    ($($test:ident $folder:literal)*) => {
-        $(
-            #[test]
-            fn $test() {
-                run($folder);
-            }
-        )*
-        const CASES: &[&str] = &[$($folder),*];
-    };
-}
-
-cases! {
-    ambiguous "ambiguous"
-    cold "cold"
-    constprop "constprop"
-    data "data"
-    duplicate "duplicate"
-    folded "folded"
-    folded_alias "folded-alias"
-    immediate "immediate"
-    init_only "init-only"
-    init_partly "init-partly"
-    inlined "inlined"
-    isra "isra"
-    line_in_bug_table "line-in-bug-table"
-    nested "nested"
-    noreturn "noreturn"
-    notrace_callers "notrace-callers"
-    notrace_global "notrace-global"
-    part "part"
-    pure_function "pure"
-    removed "removed"
-    static_local_renumbered "static-local-renumbered"
-    string_contents "string-contents"
-    switch_table "switch-table"
-    table_hooked "table"
-    table_notrace "table-notrace"
-    tail_jump "tail-jump"
-    taken_by_code "taken-by-code"
-    unused "unused"
-    weak_overridden "weak-overridden"
-    weak_own "weak-own"
-}
-
-#[test]
-fn every_folder_is_a_test() {
-    let mut found: Vec<String> =
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut cases: Vec<String> =
         fs::read_dir(folder("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    found.sort();
-    assert_eq!(found, CASES);
+    cases.sort();
+    assert!(cases.len() >= 40, "testdata/affected has lost cases");
+    let trial = |case: String| {
+        Trial::test(case.clone(), move || {
+            run(&case);
+            Ok(())
+        })
+    };
+    libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit_code()
 }

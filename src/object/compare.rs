@@ -30,9 +30,9 @@ pub fn compare(before: &Facts, after: &Facts, patched: &BTreeSet<String>) -> Dif
     let mut pairs: Vec<(&String, &String, FunctionId, FunctionId)> = Vec::new();
     for (base, functions) in &old {
         let others = new.get(base).map(Vec::as_slice).unwrap_or_default();
-        for (index, (name, id)) in functions.iter().enumerate() {
-            match others.get(index) {
-                Some((_, other)) => pairs.push((base, name, *id, *other)),
+        for ((name, id), other) in functions.iter().zip(counterparts(before, after, functions, others)) {
+            match other {
+                Some(other) => pairs.push((base, name, *id, other)),
                 None => drop(difference.gone.insert(name.clone())),
             }
         }
@@ -64,28 +64,26 @@ pub fn base_name(name: &str) -> String {
 
 /// Is the object one that GCC or a macro made, whose contents say nothing of the kernel's state (`__func__.0`, dynamic
 /// debug descriptors with their line, metadata of trace events and system calls)?
-fn is_throw_away(name: &str) -> bool {
-    const PREFIXES: &[&str] = &[
+fn is_throw_away(name: &str, section: &str) -> bool {
+    const PREFIXES: &[&str] = &["__UNIQUE_ID", "__ksymtab", "__kstrtab", "__crc_", "__addressable", "CSWTCH."];
+    // Static variables of macros' own blocks, so that GCC numbers them.
+    const LOCALS: &[&str] = &[
         "__func__",
         "__FUNCTION__",
         "__PRETTY_FUNCTION__",
-        "descriptor",
         "_rs",
         "__already_done",
         "__warned",
         "__msg",
-        "__UNIQUE_ID",
-        "__ksymtab",
-        "__kstrtab",
-        "__crc_",
-        "__addressable",
         "_entry",
+        "_entry_ptr",
         "__key",
         "__flags",
-        ".L",
-        "CSWTCH",
     ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    let base = base_name(name);
+    // Dynamic debug's `descriptor` is a name that others may use as well.
+    let is_debug = section == "__dyndbg" && base == "descriptor";
+    is_debug || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || (base != name && LOCALS.contains(&&*base))
 }
 
 /// Functions with their own code, by base name, in the order of GCC's numbers; `.cold` parts belong to their owner.
@@ -103,6 +101,28 @@ fn wholes(facts: &Facts) -> BTreeMap<String, Vec<(String, FunctionId)>> {
     by_base.into_iter().map(|(base, ids)| (base, ids.into_iter().collect())).collect()
 }
 
+/// Which function of the version after stands for each of the version before; all have one base name. GCC may number clones
+/// in another order, so that equal code comes first, and the numbers' order only then.
+fn counterparts(
+    before: &Facts,
+    after: &Facts,
+    functions: &[(String, FunctionId)],
+    others: &[(String, FunctionId)],
+) -> Vec<Option<FunctionId>> {
+    if let ([_], [(_, other)]) = (functions, others) {
+        return vec![Some(*other)];
+    }
+    let mut left: Vec<(FunctionId, Vec<Item>)> = others.iter().map(|(_, id)| (*id, body(after, *id))).collect();
+    let mut chosen: Vec<Option<FunctionId>> = Vec::new();
+    for (_, id) in functions {
+        let code = if left.is_empty() { Vec::new() } else { body(before, *id) };
+        let alike = left.iter().position(|(_, other)| Pairing::default().same(&code, other));
+        chosen.push(alike.map(|index| left.remove(index).0));
+    }
+    let mut rest = left.into_iter().map(|(id, _)| id);
+    chosen.into_iter().map(|choice| choice.or_else(|| rest.next())).collect()
+}
+
 /// A function's code, apart from what may differ without a meaning.
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
@@ -116,6 +136,9 @@ enum Item {
     Static(String, i64),
     /// A field that leads to a place where objects without a size lie: all names that it may mean.
     OneOf(Vec<String>),
+    /// A field that leads to where a writable object ends (the bound of a loop over an array), and maybe to another one that
+    /// happens to begin there.
+    Border { ends: String, begins: Option<String> },
 }
 
 /// Static locals of both versions, paired as they turn up, and clones, paired at the start.
@@ -136,8 +159,18 @@ impl Pairing {
         {
             return old.iter().any(|name| new.contains(name));
         }
-        let (Item::Static(old_name, old_offset), Item::Static(new_name, new_offset)) = (old, new) else {
-            return old == new;
+        let ((old_name, old_offset), (new_name, new_offset)) = match (old, new) {
+            (Item::Static(old, old_offset), Item::Static(new, new_offset)) => ((old, *old_offset), (new, *new_offset)),
+            (Item::Border { begins: Some(old), .. }, Item::Static(new, offset)) => ((old, 0), (new, *offset)),
+            (Item::Static(old, offset), Item::Border { begins: Some(new), .. }) => ((old, *offset), (new, 0)),
+            (Item::Border { ends: old_end, begins: old }, Item::Border { ends: new_end, begins: new }) => {
+                match (old, new) {
+                    (Some(old), Some(new)) if base_name(old) == base_name(new) => ((old, 0), (new, 0)),
+                    // What lies behind an array says nothing of a loop over it.
+                    _ => return base_name(old_end) == base_name(new_end),
+                }
+            }
+            _ => return old == new,
         };
         if old_offset != new_offset || base_name(old_name) != base_name(new_name) {
             return false;
@@ -222,6 +255,9 @@ impl Body<'_> {
             places.push(Place::Here(function.section, target as i64));
         }
         self.items.push(Item::Bytes(bytes));
+        if relocations.iter().any(|(_, relocation)| relocation.is_indirect()) {
+            self.items.push(Item::To("global offset table".into()));
+        }
         places.iter().for_each(|place| self.place(place, 0));
     }
 
@@ -252,8 +288,12 @@ impl Body<'_> {
             };
         }
         match section.role {
-            Role::Strings => Item::To(format!("string {:?}", string_at(section, offset))),
-            Role::Constants => Item::To(self.contents(index, offset, section.entry_size.max(1), depth)),
+            Role::Strings => Item::To(format!("string \"{}\"", string_at(section, offset).escape_ascii())),
+            Role::Constants => {
+                let entry = section.entry_size.max(1);
+                // A place within an entry: what is left of it.
+                Item::To(self.contents(index, offset, entry - offset.rem_euclid(entry as i64) as u64, depth))
+            }
             Role::Const => match self.facts.object_at(index, offset) {
                 Some(object) => {
                     let contents = self.contents(index, object.offset as i64, object.size, depth);
@@ -270,10 +310,16 @@ impl Body<'_> {
                 let real = self.facts.object_at(index, offset).filter(|object| object.size > 0);
                 Item::OneOf(empty.chain(real).map(|object| object.name.clone()).collect())
             }
-            _ => match self.facts.object_at(index, offset) {
-                Some(object) => Item::Static(object.name.clone(), offset - object.offset as i64),
-                None => Item::To(format!("{}{offset:+}", section.name)),
-            },
+            _ => {
+                let object = self.facts.object_at(index, offset);
+                match (object, self.facts.object_ending_at(index, offset)) {
+                    (Some(object), None) => Item::Static(object.name.clone(), offset - object.offset as i64),
+                    (object, Some(ends)) => {
+                        Item::Border { ends: ends.name.clone(), begins: object.map(|object| object.name.clone()) }
+                    }
+                    (None, None) => Item::To(format!("{}{offset:+}", section.name)),
+                }
+            }
         }
     }
 
@@ -296,6 +342,8 @@ impl Body<'_> {
                     Item::Static(name, offset) => format!("{}{offset:+}", base_name(&name)),
                     // Initialisers point to objects that have a size, which come last, more than to those without.
                     Item::OneOf(names) => names.last().map(|name| format!("{}+0", base_name(name))).unwrap_or_default(),
+                    Item::Border { begins: Some(name), .. } => format!("{}+0", base_name(&name)),
+                    Item::Border { ends, begins: None } => format!("end of {}", base_name(&ends)),
                     Item::Bytes(_) | Item::Branch(_) => unreachable!("a place is no instruction"),
                 },
             };
@@ -314,12 +362,16 @@ impl Body<'_> {
         for section in &self.facts.sections {
             let Some((name, fields)) = TABLES.iter().find(|(name, _)| section.name.starts_with(name)) else { continue };
             let relocations: Vec<_> = section.relocations.iter().collect();
+            // Without CONFIG_DEBUG_BUGVERBOSE there is no file name.
+            let is_code = |r: &super::facts::Relocation| matches!(r.place, Place::Here(index, _) if self.facts.sections[index].role == Role::Text);
+            let has_names = *name != "__bug_table" || relocations.iter().any(|(_, r)| !is_code(r));
+            let fields = if has_names { *fields } else { 1 };
             let entries = relocations.len() / fields;
             if entries == 0 {
                 continue;
             }
             let size = section.size as usize / entries;
-            for entry in relocations.chunks_exact(*fields) {
+            for entry in relocations.chunks_exact(fields) {
                 let Place::Here(text, at) = entry[0].1.place else { continue };
                 let owner = self.facts.function_at(text, at);
                 if !owner.is_some_and(|owner| parts.contains(&owner)) {
@@ -356,15 +408,19 @@ impl Body<'_> {
         let end = section.landmarks.range(start + 1..).next().copied().unwrap_or(section.size);
         let bytes = section.data.get(start as usize..end as usize).unwrap_or_default().to_vec();
         self.items.push(Item::Bytes(bytes));
-        let places: Vec<Place> = section.relocations.range(start..end).map(|(_, r)| r.place.clone()).collect();
+        // What is relocated there is the end of a call or jump.
+        let relocations = section.relocations.range(start..end);
+        let places: Vec<Place> = relocations.map(|(at, r)| r.from_instruction(*at, at + 4)).collect();
         places.iter().for_each(|place| self.place(place, 0));
     }
 }
 
-fn string_at(section: &Section, offset: i64) -> String {
+/// A string without its end; wide ones (`.rodata.str2.2`) end with a wide zero.
+fn string_at(section: &Section, offset: i64) -> &[u8] {
+    let width = section.entry_size.max(1) as usize;
     let rest = usize::try_from(offset).ok().and_then(|at| section.data.get(at..)).unwrap_or_default();
-    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
-    String::from_utf8_lossy(&rest[..end]).into_owned()
+    let end = rest.chunks_exact(width).position(|unit| unit.iter().all(|byte| *byte == 0));
+    &rest[..end.map_or(rest.len(), |units| units * width)]
 }
 
 /// Objects in both versions whose contents differ; objects of one base name are compared as a set.
@@ -392,7 +448,7 @@ fn data_contents(facts: &Facts) -> BTreeMap<String, Vec<(String, String)>> {
     for object in &facts.objects {
         let role = facts.sections[object.section].role;
         let is_data = matches!(role, Role::Const | Role::Data) && object.size > 0;
-        if is_data && !is_throw_away(&object.name) {
+        if is_data && !is_throw_away(&object.name, &facts.sections[object.section].name) {
             let text = reader.contents(object.section, object.offset as i64, object.size, 0);
             contents
                 .entry(base_name(&object.name))

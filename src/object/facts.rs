@@ -60,7 +60,8 @@ pub struct Section {
     pub data: Vec<u8>,
     /// By offset in the section.
     pub relocations: BTreeMap<u64, Relocation>,
-    /// Offsets at which something begins that has a symbol or is referred to.
+    /// Offsets at which something begins: an object, or one of the compiler's and the assembler's labels. Where the object
+    /// file was made without those, what is referred to.
     pub landmarks: BTreeSet<u64>,
 }
 
@@ -92,6 +93,12 @@ pub struct Relocation {
 }
 
 impl Relocation {
+    /// Does it lead to an entry of the global offset table, which holds the address?
+    pub fn is_indirect(&self) -> bool {
+        let kinds = [elf::R_X86_64_GOTPCREL, elf::R_X86_64_GOTPCRELX, elf::R_X86_64_REX_GOTPCRELX];
+        kinds.iter().any(|kind| kind.0 == self.kind)
+    }
+
     /// The place that an instruction means which ends at `end` and has this relocation at `offset`.
     pub fn from_instruction(&self, offset: u64, end: u64) -> Place {
         let distance = if self.pc_relative { end as i64 - offset as i64 } else { 0 };
@@ -255,6 +262,13 @@ impl Facts {
         (offset == object.offset || offset < object.offset + object.size).then_some(*index)
     }
 
+    /// The data object whose last byte lies before a place.
+    pub fn object_ending_at(&self, section: usize, offset: i64) -> Option<&DataObject> {
+        let offset = u64::try_from(offset).ok()?;
+        let (_, index) = self.object_by_place.range((section, 0)..(section, offset)).next_back()?;
+        Some(&self.objects[*index]).filter(|object| object.offset + object.size == offset)
+    }
+
     /// Objects without a size (`struct lock_class_key` on kernels without lockdep) at a place. Whether a reference means
     /// them or the object that begins there can't be told.
     pub fn empty_objects_at(&self, section: usize, offset: i64) -> impl Iterator<Item = &DataObject> {
@@ -282,16 +296,20 @@ impl Facts {
     }
 
     fn mark_landmarks(&mut self) {
-        let mut marks: Vec<(usize, u64)> = self.objects.iter().map(|o| (o.section, o.offset)).collect();
+        let mut places: Vec<Place> = Vec::new();
         for section in &self.sections {
-            for relocation in section.relocations.values() {
-                if let Place::Here(index, at) = relocation.place
-                    && let Ok(at) = u64::try_from(at)
-                {
-                    marks.push((index, at));
-                }
+            let is_code = matches!(section.role, Role::Text | Role::Replacement);
+            for (at, relocation) in &section.relocations {
+                // In code the distance to the instruction's end is missing; most fields end with it.
+                places.push(if is_code { relocation.from_instruction(*at, at + 4) } else { relocation.place.clone() });
             }
         }
+        let labelled: Vec<bool> = self.sections.iter().map(|section| !section.landmarks.is_empty()).collect();
+        let referred = places.into_iter().filter_map(|place| match place {
+            Place::Here(index, at) if !labelled[index] => Some((index, u64::try_from(at).ok()?)),
+            _ => None,
+        });
+        let marks: Vec<(usize, u64)> = referred.chain(self.objects.iter().map(|o| (o.section, o.offset))).collect();
         for (index, at) in marks {
             self.sections[index].landmarks.insert(at);
         }
@@ -443,8 +461,12 @@ fn read_symbols(file: &ElfFile64<'_>, sections: &mut [Section]) -> std::result::
                 }
             },
             SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Tls if !is_text && !name.is_empty() => {
-                // `.LC0` and the like are labels of the compiler's, not objects.
-                if sections[section].role == Role::Ignored || name.starts_with(".L") {
+                // `.LC0` and the like are labels of the compiler's, not objects; numeric ones (`1:`) have a control character.
+                if name.starts_with(".L") || name.bytes().any(|byte| byte.is_ascii_control()) {
+                    sections[section].landmarks.insert(offset);
+                    continue;
+                }
+                if sections[section].role == Role::Ignored {
                     continue;
                 }
                 let initialised = !sections[section].data.is_empty();

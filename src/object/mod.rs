@@ -79,6 +79,8 @@ fn make(command: &CompileCommand, source: &Path, build: &Path, out: &Path) -> Re
     Program::new(&command.compiler)
         .args(&command.args)
         .arg("-fdump-ipa-clones")
+        // The assembler keeps local labels: they tell where each constant begins that has no symbol.
+        .arg("-Wa,--keep-locals")
         .arg("-dumpdir")
         .arg(folder)
         .args([OsString::from("-c"), "-o".into(), out.join(OBJECT).into(), source.into()])

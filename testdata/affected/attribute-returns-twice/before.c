@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#define ATTRIBUTE
+int use(int) ATTRIBUTE;
+int name(int x, int y, int z) { use(x); return use(y) + z; }
