@@ -1,30 +1,29 @@
-//! Units of a real kernel, recompiled and held against its image. Needs a prepared kernel, and passes without one:
+//! Units of a real kernel, recompiled and held against its image; the kernel is prepared on demand.
 //!
 //! ```text
-//! KLP_EXTRACT_CACHE=/var/tmp/klp-cache KLP_KERNEL=6.1.0-47-cloud-amd64 KLP_FIDELITY_UNITS=200 \
-//!     cargo test --release --test fidelity -- --nocapture
+//! make fidelity N=300 SEED=7
 //! ```
 //!
-//! `KLP_KERNEL` names the kernel (else the first prepared one), `KLP_FIDELITY_UNITS` the size of the sample,
-//! `KLP_FIDELITY_SEED` another sample, `KLP_FIDELITY_ONLY` the units whose path contains it.
+//! `KLP_FIDELITY_UNITS` is the size of the sample, `KLP_FIDELITY_SEED` another sample, `KLP_FIDELITY_ONLY` the units whose
+//! path contains it, `KLP_FIDELITY_TEXT` those whose source does, `KLP_KERNEL` another prepared kernel.
+
+#[path = "support/mod.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod support;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
-use klp_extract::kernel::{self, Kernel};
-use klp_extract::object::facts::Facts;
+use klp_extract::object::facts::{Binding, Facts};
 use klp_extract::object::fidelity::{self, Fidelity};
 use klp_extract::object::running::Running;
 use klp_extract::object::{Compiled, compile};
 
-fn kernel() -> Option<Kernel> {
-    let name = std::env::var("KLP_KERNEL").ok().or_else(|| kernel::names().ok()?.into_iter().next());
-    let Some(name) = name else {
-        println!("skipped: no kernel is prepared");
-        return None;
-    };
-    Some(Kernel::open(&name).unwrap())
+fn kernel() -> Kernel {
+    std::env::var("KLP_KERNEL").map_or_else(|_| support::kernel::prepared(), |name| Kernel::open(&name).unwrap())
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -54,20 +53,24 @@ fn compare(kernel: &Kernel, command: &CompileCommand, facts: &Facts) -> Fidelity
 
 #[test]
 fn a_sample_of_the_kernel_is_faithful() {
-    let Some(kernel) = kernel() else { return };
+    let kernel = kernel();
     let mut commands = kernel.all_commands().unwrap();
     commands.retain(|command| kernel.source().join(&command.source).is_file());
     shuffle(&mut commands, number("KLP_FIDELITY_SEED", 1));
     if let Ok(only) = std::env::var("KLP_FIDELITY_ONLY") {
         commands.retain(|command| command.source.contains(&only));
     }
-    commands.truncate(number("KLP_FIDELITY_UNITS", 10) as usize);
+    if let Ok(text) = std::env::var("KLP_FIDELITY_TEXT") {
+        let source = |command: &CompileCommand| std::fs::read(kernel.source().join(&command.source)).unwrap();
+        commands.retain(|command| String::from_utf8_lossy(&source(command)).contains(&text));
+    }
+    commands.truncate(number("KLP_FIDELITY_UNITS", 24) as usize);
     let scratch = tempfile::tempdir().unwrap();
     let started = Instant::now();
     kernel.memory().unwrap();
     let unpacking = started.elapsed();
     let (mut skipped, mut faithful, mut unknown, mut slowest, mut total) = (0, 0, 0, Duration::ZERO, Duration::ZERO);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut weak) = (Vec::new(), 0);
     for command in &commands {
         let source = kernel.source().join(&command.source);
         // Some include what only a whole build generates.
@@ -82,6 +85,12 @@ fn a_sample_of_the_kernel_is_faithful() {
         slowest = slowest.max(started.elapsed());
         total += started.elapsed();
         faithful += fidelity.faithful.len();
+        if command.object == "vmlinux" {
+            let (own, elsewhere) = weak_functions(&kernel, &compiled.facts);
+            weak += elsewhere.len();
+            assert!(elsewhere.iter().all(|name| !fidelity.faithful.contains(name)), "overridden: {elsewhere:?}");
+            assert!(own.iter().all(|name| fidelity.faithful.contains(name)), "not overridden: {own:?}");
+        }
         for (name, why) in &fidelity.unknown {
             unknown += 1;
             println!("unknown     {} {name}: {why}", command.source);
@@ -95,7 +104,7 @@ fn a_sample_of_the_kernel_is_faithful() {
         }
     }
     println!(
-        "{} units, {skipped} skipped: {faithful} functions faithful, {unknown} unknown, {} false alarms; image {unpacking:?}, compare {:?} a \
+        "{} units, {skipped} skipped: {faithful} functions faithful, {unknown} unknown, {weak} overridden, {} false alarms; image {unpacking:?}, compare {:?} a \
          unit, {slowest:?} at most",
         commands.len(),
         wrong.len(),
@@ -103,6 +112,15 @@ fn a_sample_of_the_kernel_is_faithful() {
     );
     assert!(skipped * 20 <= commands.len(), "too many units don't compile");
     assert!(faithful > 0 && wrong.is_empty(), "{wrong:?}");
+}
+
+/// Weak functions of a unit of vmlinux: those that run, and those of which another object's definition does. The linker's own
+/// word for it is the symbol's kind in the image.
+fn weak_functions(kernel: &Kernel, facts: &Facts) -> (Vec<String>, Vec<String>) {
+    let symbols = kernel.symbols("vmlinux").unwrap();
+    let weak = facts.functions.iter().filter(|function| function.binding == Binding::Weak);
+    let names = weak.map(|function| function.name.clone()).filter(|name| symbols.contains(name));
+    names.partition(|name| symbols.named(name).all(|symbol| symbol.kind.eq_ignore_ascii_case(&'w')))
 }
 
 /// A change that only the comparison can see: the text replaced, and what the reason must say of which function.
@@ -176,7 +194,7 @@ const CHANGES: &[Change] = &[
 
 #[test]
 fn changes_are_seen() {
-    let Some(kernel) = kernel() else { return };
+    let kernel = kernel();
     let scratch = tempfile::tempdir().unwrap();
     let mut tried = 0;
     for change in CHANGES {
@@ -202,4 +220,79 @@ fn changes_are_seen() {
         assert!(seen, "{} {}: {why:?} of {:#?}", change.unit, change.function, fidelity.unfaithful);
     }
     assert!(tried * 2 > CHANGES.len(), "choose other changes for this kernel");
+}
+
+/// Other flags than the kernel was built with, which nothing but the code tells of.
+#[test]
+fn other_flags_are_seen() {
+    let kernel = kernel();
+    let scratch = tempfile::tempdir().unwrap();
+    let header = scratch.path().join("other.h");
+    std::fs::write(&header, "#undef CONFIG_IP_MROUTE\n").unwrap();
+    let header = header.to_str().unwrap();
+    let cases: &[&[&str]] = &[&["-O1"], &["-Os"], &["-include", header], &["-fstack-protector-all"]];
+    const UNIT: &str = "net/ipv4/raw.c";
+    let source = kernel.source().join(UNIT);
+    for flags in cases {
+        let mut command = kernel.commands_for(UNIT).unwrap().remove(0);
+        command.args.extend(flags.iter().map(|flag| flag.to_string()));
+        let compiled = recompile(&kernel, &command, &source, scratch.path());
+        let fidelity = compare(&kernel, &command, &compiled.facts);
+        println!("{flags:?}: {} of {}", fidelity.unfaithful.len(), compiled.facts.functions.len());
+        assert!(fidelity.unfaithful.contains_key("raw_ioctl"), "{flags:?}: {fidelity:#?}");
+    }
+}
+
+/// A kernel whose source, compiler or version is another one's: the plan is refused, and says which.
+#[test]
+fn causes_are_named() {
+    let kernel = kernel();
+    let scratch = tempfile::tempdir().unwrap();
+    let source = scratch.path().join("source");
+    for folder in ["", "net", "net/ipv4"] {
+        std::fs::create_dir(source.join(folder)).unwrap();
+        for entry in std::fs::read_dir(kernel.source().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = Path::new(folder).join(path.file_name().unwrap());
+            if !["Makefile", "net", "net/ipv4", "net/ipv4/raw.c"].contains(&name.to_str().unwrap()) {
+                std::os::unix::fs::symlink(&path, source.join(name)).unwrap();
+            }
+        }
+    }
+    let unit = std::fs::read_to_string(kernel.source().join("net/ipv4/raw.c")).unwrap();
+    std::fs::write(source.join("net/ipv4/raw.c"), unit.replacen("case SIOCINQ: {", "case SIOCINQ + 2: {", 1)).unwrap();
+    let makefile = std::fs::read_to_string(kernel.source().join("Makefile")).unwrap();
+    let plan = |version: &str, compiler: &str| {
+        let mut lines: Vec<String> = makefile.lines().map(String::from).collect();
+        let sublevel = lines.iter_mut().find(|line| line.starts_with("SUBLEVEL =")).unwrap();
+        if !version.is_empty() {
+            *sublevel = format!("SUBLEVEL = {version}");
+        }
+        std::fs::write(source.join("Makefile"), lines.join("\n")).unwrap();
+        let mut descriptor = kernel.descriptor.clone();
+        descriptor.source = source.clone();
+        if !compiler.is_empty() {
+            descriptor.compiler = Some(compiler.into());
+        }
+        descriptor.write(scratch.path()).unwrap();
+        let mut program = Command::new(support::kernel::PROGRAM);
+        program.args(["plan", "--function", "raw_ioctl", "--file", "net/ipv4/raw.c", "-k"]);
+        let output = program.arg(scratch.path().join("kernel.json")).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && text.contains("error[not-faithful]"), "{text}");
+        text
+    };
+    let cases = [
+        ("", "", "compiler and version number agree"),
+        ("999", "", "the source's version differs: it is"),
+        (
+            "",
+            "gcc-12 (Debian 12.1.0-1) 12.1.0, GNU ld",
+            "the compiler differs: the kernel was built by gcc-12 (Debian 12.1.0-1)",
+        ),
+    ];
+    for (version, compiler, words) in cases {
+        let text = plan(version, compiler);
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }

@@ -49,16 +49,22 @@ pub fn compare(facts: &Facts, running: &Running<'_>, wanted: impl Fn(&str) -> bo
     };
     compared.place_voteless_sections();
     let mut fidelity = Fidelity::default();
-    for (index, function) in facts.functions.iter().enumerate().filter(|(_, f)| f.cold_of.is_none()) {
+    let wholes = (0..facts.functions.len()).map(FunctionId).filter(|id| facts.function(*id).cold_of.is_none());
+    // Calls from the others may tell where a section lies that nothing else tells of.
+    let (placed, unplaced): (Vec<FunctionId>, Vec<FunctionId>) =
+        wholes.partition(|id| compared.base(facts.function(*id).section).is_some());
+    for id in placed.into_iter().chain(unplaced) {
+        let function = facts.function(id);
         let names = std::iter::once((&function.name, function.binding))
             .chain(function.aliases.iter().map(|(name, binding)| (name, *binding)));
         let names: Vec<_> = names.filter(|(name, _)| wanted(name)).collect();
         if names.is_empty() {
             continue;
         }
-        let same = compared.whole(FunctionId(index));
+        let placed = compared.place_anywhere(function.section);
+        let same = compared.whole(id);
         for (name, binding) in names {
-            match compared.has_symbol(function, name, binding).and_then(|()| same.clone()) {
+            match compared.has_symbol(function, name, binding, &placed).and_then(|()| same.clone()) {
                 Ok(()) => drop(fidelity.faithful.insert(name.clone())),
                 Err(Why::Differs(what)) => drop(fidelity.unfaithful.insert(name.clone(), what)),
                 Err(Why::Unknown(why)) => drop(fidelity.unknown.insert(name.clone(), why)),
@@ -132,21 +138,9 @@ impl Comparison<'_> {
 
     /// A section of nothing but weak functions (lib/clz_ctz.c) has no vote in the layout: it lies where all of them fit.
     fn place_voteless_sections(&mut self) {
-        let facts = self.facts;
-        for index in 0..facts.sections.len() {
-            let functions: Vec<&Function> = facts.functions.iter().filter(|f| f.section == index).collect();
-            let Some(first) = functions.first().filter(|_| self.base(index).is_none()) else { continue };
-            let symbols = self.running.symbols;
-            let fits = |base: &Base| {
-                functions.iter().all(|function| {
-                    let address = base.1.wrapping_add(function.offset as i64) as u64;
-                    symbols.named(&function.name).any(|symbol| (symbol.section, symbol.address) == (base.0, address))
-                })
-            };
-            let named = symbols.named(&first.name);
-            let bases = named.map(|symbol| (symbol.section, symbol.address.wrapping_sub(first.offset) as i64));
-            let fitting: Vec<Base> = bases.filter(fits).collect();
-            let same: Vec<Base> = match fitting.as_slice() {
+        for index in 0..self.facts.sections.len() {
+            let places = self.places(index);
+            let same: Vec<Base> = match places.as_slice() {
                 [only] => vec![*only],
                 // Several symbols of the name (lib/crypto/blake2s.c, blake2s_mod_init): the code tells which is meant.
                 several => several.iter().copied().filter(|base| self.fits_at(index, *base)).collect(),
@@ -157,29 +151,65 @@ impl Comparison<'_> {
         }
     }
 
-    fn has_symbol(&self, function: &Function, name: &str, binding: Binding) -> Same {
-        let section = &self.facts.sections[function.section];
-        let symbols = self.running.symbols;
-        if section.is_boot() && !symbols.contains(name) {
-            return Err(Why::Unknown(format!("{} is not kept once the module is loaded", section.name)));
+    /// Where nothing tells which of several places is a section's, and all of them have the same code (`__pgd`, an inline
+    /// function that several units have emitted), any will do. Else why the section has no place.
+    fn place_anywhere(&mut self, index: usize) -> Same {
+        if self.base(index).is_some() {
+            return Ok(());
         }
-        let Some(base) = self.base(function.section) else {
-            return differs(format!("nothing tells where the running kernel has the section {}", section.name));
+        let facts = self.facts;
+        let name = &facts.sections[index].name;
+        let places = self.places(index);
+        if self.layout.is_scattered(index) || places.is_empty() {
+            return differs(format!("nowhere does the running kernel have the functions of {name} as they lie here"));
+        }
+        match places.iter().filter(|base| self.fits_at(index, **base)).count() {
+            0 => differs(format!("none of the running kernel's {} functions of its name has its code", places.len())),
+            fitting if fitting == places.len() => {
+                self.learned.insert(index, places[0]);
+                Ok(())
+            }
+            _ => Err(Why::Unknown(format!("nothing tells where the running kernel has the section {name}"))),
+        }
+    }
+
+    /// The places at which the running kernel has all symbols of a section that has no place yet.
+    fn places(&self, index: usize) -> Vec<Base> {
+        let functions: Vec<&Function> = self.facts.functions.iter().filter(|f| f.section == index).collect();
+        let Some(first) = functions.first().filter(|_| self.base(index).is_none()) else { return Vec::new() };
+        let symbols = self.running.symbols;
+        let fits = |base: &Base| {
+            functions.iter().all(|function| {
+                let address = base.1.wrapping_add(function.offset as i64) as u64;
+                symbols.named(&function.name).any(|symbol| (symbol.section, symbol.address) == (base.0, address))
+            })
         };
+        let named = symbols.named(&first.name);
+        let bases = named.map(|symbol| (symbol.section, symbol.address.wrapping_sub(first.offset) as i64));
+        bases.filter(fits).collect()
+    }
+
+    fn has_symbol(&self, function: &Function, name: &str, binding: Binding, placed: &Same) -> Same {
+        let symbols = self.running.symbols;
+        let Some(other) = symbols.named(name).next() else {
+            let section = &self.facts.sections[function.section];
+            if section.is_boot() {
+                return Err(Why::Unknown(format!("{} is not kept once the module is loaded", section.name)));
+            }
+            return differs("the running kernel has no such symbol");
+        };
+        let Some(base) = self.base(function.section) else { return placed.clone() };
         let address = base.1.wrapping_add(function.offset as i64) as u64;
         if symbols.named(name).any(|symbol| (symbol.section, symbol.address) == (base.0, address)) {
             return Ok(());
         }
-        match symbols.named(name).next() {
-            None => differs("the running kernel has no such symbol"),
-            Some(_) if binding == Binding::Weak => {
-                differs("it is weak, and the running kernel has another object's version")
-            }
-            Some(other) => differs(format!(
-                "it lies elsewhere in its section than in the running kernel ({:+} bytes)",
-                other.address.wrapping_sub(address) as i64
-            )),
+        if binding == Binding::Weak {
+            return differs("it is weak, and the running kernel has another object's version");
         }
+        differs(format!(
+            "it lies elsewhere in its section than in the running kernel ({:+} bytes)",
+            other.address.wrapping_sub(address) as i64
+        ))
     }
 
     /// A function with its `.cold` parts and its table entries.

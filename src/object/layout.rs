@@ -3,7 +3,7 @@
 //! The linker places an input section as one piece, so `address(symbol) - offset(symbol)` is one constant a section. Names
 //! that occur once on both sides yield the constant; it then picks the right one among symbols that share a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{AMBIGUOUS_SYMBOL, Result, SYMBOL_MISSING, WEAK_OVERRIDDEN, refuse};
 use crate::kernel::symbols::SymbolTable;
@@ -27,6 +27,8 @@ pub type Base = (u32, i64);
 #[derive(Debug, Default)]
 pub struct Layout {
     bases: BTreeMap<usize, Base>,
+    /// Sections whose symbols don't lie together in the running kernel as they do here.
+    scattered: BTreeSet<usize>,
 }
 
 impl Layout {
@@ -54,6 +56,8 @@ impl Layout {
                 && count * 2 > all
             {
                 layout.bases.insert(section, base);
+            } else {
+                layout.scattered.insert(section);
             }
         }
         for index in 0..facts.sections.len() {
@@ -64,6 +68,11 @@ impl Layout {
             }
         }
         layout
+    }
+
+    /// Do a section's symbols contradict each other about its place? Then it is another build's.
+    pub fn is_scattered(&self, section: usize) -> bool {
+        self.scattered.contains(&section)
     }
 
     pub fn base(&self, section: usize) -> Option<Base> {
