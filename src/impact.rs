@@ -4,7 +4,7 @@
 //! properties alone; what a given patch changes beyond them only a comparison of both versions' objects shows.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::affected::{self, Affected, Version, forest};
 use crate::finding::{FILE_NOT_BUILT, FUNCTION_UNKNOWN, Finding, NO_CODE_CHANGE, Result, refuse};
@@ -76,9 +76,10 @@ pub fn impact(
     level: Option<Level>,
     scratch: &Path,
 ) -> Result<Vec<Impact>> {
+    let file = &within(kernel, file);
     let commands = kernel.commands_for(file)?;
     if commands.is_empty() {
-        return refuse(FILE_NOT_BUILT, format!("{} does not build {file}", kernel.descriptor.name));
+        return refuse(FILE_NOT_BUILT, not_built(kernel, file, function)?);
     }
     let mut impacts = Vec::new();
     for (index, mut command) in commands.into_iter().enumerate() {
@@ -90,7 +91,7 @@ pub fn impact(
         let source = kernel.source().join(file);
         let source = if source.exists() { source } else { kernel.build().join(file) };
         let compiled = object::compile(&command, &source, kernel.build(), &scratch.join(format!("impact{index}")))?;
-        known(function, file, &compiled)?;
+        known(kernel, function, file, &compiled)?;
         // Another level's code is not where the running kernel has its own: only the names can be told.
         let own = level.map(|_| own_symbols(&compiled.facts));
         let affected = of_unit(kernel, &command, function, &compiled, own.as_ref())?;
@@ -150,17 +151,75 @@ fn own_symbols(facts: &Facts) -> SymbolTable {
     SymbolTable::new(functions.chain(objects).collect())
 }
 
+/// The file as the kernel's source names it: `./net/x.c` and an absolute path are accepted.
+fn within(kernel: &Kernel, file: &str) -> String {
+    let path = Path::new(file);
+    let inner = path.strip_prefix(kernel.source()).unwrap_or(path);
+    let parts = inner.components().filter(|part| *part != Component::CurDir);
+    parts.collect::<PathBuf>().to_string_lossy().into_owned()
+}
+
+fn not_built(kernel: &Kernel, file: &str, function: &str) -> Result<String> {
+    let name = &kernel.descriptor.name;
+    let what = if !kernel.source().join(file).is_file() {
+        format!("the source of {name} has no {file}")
+    } else if file.ends_with(".c") {
+        format!("{name} does not build {file}")
+    } else {
+        format!("{file} is no unit: name a C file that uses {function}")
+    };
+    Ok(what + &elsewhere(kernel, function, file)?)
+}
+
 /// Does GCC know a function of this name in the unit, as code or in its report?
-fn known(function: &str, file: &str, compiled: &Compiled) -> Result<()> {
+fn known(kernel: &Kernel, function: &str, file: &str, compiled: &Compiled) -> Result<()> {
     if compiled.facts.named(function).is_some() || compiled.clones.contains(function) {
         return Ok(());
     }
     let code = compiled.facts.functions.iter().map(|function| function.name.as_str());
     let reported = compiled.clones.graph.node_weights().map(|node| &*node.name);
     let names: BTreeSet<&str> = code.chain(reported).collect();
-    let message = format!(
-        "{file} has no code of a function {function}: it is not defined there, or nothing uses it{}",
-        forest::suggestions(function, names)
-    );
+    let mut hint = elsewhere(kernel, function, file)?;
+    if hint.is_empty() {
+        hint = forest::suggestions(function, names);
+    }
+    let message =
+        format!("{file} has no code of a function {function}: it is not defined there, or nothing uses it{hint}");
     Err(Finding::new(FUNCTION_UNKNOWN, message).at(file, None).into())
+}
+
+/// Other built files that seem to define a function, as words. A hint only: lines are looked at, not C.
+fn elsewhere(kernel: &Kernel, function: &str, file: &str) -> Result<String> {
+    const MOST: usize = 3;
+    let call = format!("{function}(");
+    let defines = |source: &&str| {
+        let text = std::fs::read(kernel.source().join(source)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        // Most files don't mention it at all.
+        text.contains(&call) && text.lines().any(|line| begins_definition(line, &call))
+    };
+    let sources = kernel.commands()?.sources().filter(|source| *source != file);
+    let found: Vec<&str> = sources.filter(defines).take(MOST).collect();
+    Ok(if found.is_empty() { String::new() } else { format!("; a function of that name is in {}", found.join(", ")) })
+}
+
+/// Is it a line at file scope with the name, its parameters, and no end of a declaration?
+fn begins_definition(line: &str, call: &str) -> bool {
+    let Some(at) = line.find(call) else { return false };
+    let before = line[..at].chars().next_back();
+    let is_word = before.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+    let is_outside = line.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    is_word && is_outside && !line.contains(['=', '#', '"']) && !line.trim_end().ends_with(';')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_told_from_other_lines() {
+        let is = |line| begins_definition(line, "get(");
+        assert!(is("int get(int x)") && is("static struct s *get(void") && is("get(int x)") && is("int get(int x) {"));
+        assert!(!is("int get(int x);") && !is("\treturn get(1)") && !is(" * get(x)") && !is("int forget(int x)"));
+    }
 }

@@ -10,7 +10,7 @@ pub use units::{original, side_by_side_on};
 
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
-use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity, refuse};
+use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
@@ -91,7 +91,8 @@ pub struct Livepatch {
     pub usage: Vec<(String, Usage)>,
 }
 
-/// `plan`: which functions, and why. `scratch` is the caller's to remove.
+/// `plan`: which functions, and why; what refuses is among the findings, so that the rest can be shown with it. `scratch` is
+/// the caller's to remove.
 pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progress) -> Result<Plan> {
     let mut findings = Vec::new();
     progress("patch: read and apply");
@@ -107,12 +108,11 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     findings.extend(units.iter().flat_map(units::declaration_findings));
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
-    settle(&mut findings, &options.allow)?;
-    if units.iter().all(|unit| unit.affected.targets.is_empty()) {
-        return refuse(
-            NOTHING_CHANGED,
-            "no function of this kernel differs after the patch: there is nothing to replace",
-        );
+    allow(&mut findings, &options.allow);
+    let is_refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
+    if !is_refused && units.iter().all(|unit| unit.affected.targets.is_empty()) {
+        let message = "no function of this kernel differs after the patch: there is nothing to replace";
+        findings.push(Finding::new(NOTHING_CHANGED, message));
     }
     Ok(Plan { applied, units, findings })
 }
@@ -125,9 +125,10 @@ pub fn create(
     scratch: &Path,
     progress: Progress,
 ) -> Result<Livepatch> {
+    let mut findings = plan.findings.clone();
+    settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
     let closures = module::closures(kernel, plan)?;
-    let mut findings = plan.findings.clone();
     findings.extend(closures.iter().flat_map(module::copy_findings));
     settle(&mut findings, &options.allow)?;
     progress("linkage and rewrite");
@@ -140,14 +141,19 @@ pub fn create(
     Ok(module::livepatch(options, parts, module, findings, compared))
 }
 
-/// Ends the run if something refuses; what a person has allowed becomes a note.
-fn settle(findings: &mut Vec<Finding>, allow: &BTreeMap<String, String>) -> Result<()> {
+/// What a person has allowed becomes a note.
+fn allow(findings: &mut [Finding], allowed: &BTreeMap<String, String>) {
     for finding in findings.iter_mut().filter(|finding| finding.severity <= Severity::Judge) {
-        if let Some(reason) = allow.get(finding.id.0.id) {
+        if let Some(reason) = allowed.get(finding.id.0.id) {
             finding.severity = Severity::Note;
             finding.message.push_str(&format!("\nallowed: {reason}"));
         }
     }
+}
+
+/// Ends the run if something refuses that nobody allowed.
+fn settle(findings: &mut Vec<Finding>, allowed: &BTreeMap<String, String>) -> Result<()> {
+    allow(findings, allowed);
     if findings.iter().any(|finding| finding.severity == Severity::Refuse) {
         findings.sort_by_key(|finding| finding.severity);
         return Err(Error::Refused(std::mem::take(findings)));
