@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test lint bench self-check clean
+.PHONY: build setup demo test lint bench self-check audit fidelity clean
 
 build: setup
 	$(CARGO) build --release
@@ -24,6 +24,15 @@ test: setup
 N ?= 150
 self-check: setup
 	KLP_SELF_CHECK=$(N) $(CARGO) test --release --test kernel -- self-check
+
+# Affected sets of N random patches against those of an independent oracle (tests/audit): make audit N=100 SEED=3
+SEED ?= 1
+audit: setup
+	KLP_AUDIT=$(N) KLP_AUDIT_SEED=$(SEED) $(CARGO) test --release --test audit -- --nocapture
+
+# N recompiled units against the running kernel's image: make fidelity N=300 SEED=3
+fidelity: setup
+	KLP_FIDELITY_UNITS=$(N) KLP_FIDELITY_SEED=$(SEED) $(CARGO) test --release --test fidelity -- --nocapture a_sample
 
 lint:
 	scripts/setup --lints
