@@ -246,7 +246,7 @@ fn audit(kernel: &Kernel, command: &CompileCommand, seed: u64) -> Option<Vec<Out
             break;
         }
         let from = if random.below(2) == 0 && !interesting.is_empty() { &interesting } else { &all };
-        let (name, definition, body) = random.one(from).clone();
+        let (name, definition, body) = *random.one(from);
         let Some(change) = change::change(&command.source, &lines, body, definition.returns, &mut random) else {
             continue;
         };
@@ -304,12 +304,12 @@ fn compare(unit: &Unit<'_>, object: &Object, name: &str, change: &Change, expect
         }
     }
     faults.extend(impacted(&list, &plan, object, expected));
-    if !climbed.blocked.is_empty() != plan.says("no-ftrace-site") {
+    if climbed.blocked.is_empty() == plan.says("no-ftrace-site") {
         let names: Vec<&str> = climbed.blocked.iter().map(|at| object.name(*at)).collect();
         faults.push(format!("without a way up: {names:?}, and the tool says {}", plan.messages));
     }
     let boot = plan.says("init-code") || plan.says("init-only");
-    if !climbed.boot.is_empty() != boot {
+    if climbed.boot.is_empty() == boot {
         let names: Vec<&str> = climbed.boot.iter().map(|at| object.name(*at)).collect();
         faults.push(format!("only at boot: {names:?}, and the tool says {}", plan.messages));
     }
