@@ -58,6 +58,7 @@ const PARTS: &[&str] = &[
     "block/",
     "security/",
     "crypto/",
+    "virt/",
 ];
 
 /// Why the tool may name a target that the oracle doesn't demand.
