@@ -363,7 +363,10 @@ impl Body<'_> {
             let Some((name, fields)) = TABLES.iter().find(|(name, _)| section.name.starts_with(name)) else { continue };
             let relocations: Vec<_> = section.relocations.iter().collect();
             // Without CONFIG_DEBUG_BUGVERBOSE there is no file name.
-            let is_code = |r: &super::facts::Relocation| matches!(r.place, Place::Here(index, _) if self.facts.sections[index].role == Role::Text);
+            let is_code = |r: &super::facts::Relocation| match r.place {
+                Place::Here(index, _) => self.facts.sections[index].role == Role::Text,
+                Place::Elsewhere(..) => false,
+            };
             let has_names = *name != "__bug_table" || relocations.iter().any(|(_, r)| !is_code(r));
             let fields = if has_names { *fields } else { 1 };
             let entries = relocations.len() / fields;
