@@ -94,6 +94,8 @@ registry! {
     TEMPLATE Refuse "template" "A template can't be rendered; the message names the template and what is wrong."
     DATA_DUPLICATED Refuse "data-duplicated" "A copied function uses data of which the running kernel has no symbol; a copy would be another object."
     DATA_ADDED Warning "data-added" "The patch adds data: it lives in the livepatch, starts anew with every load, and is gone when the livepatch is removed or replaced."
+    DATA_DISSOLVED Note "data-dissolved" "Copied code names static data that neither version's object file has: GCC has done away with it, since nobody writes to it or nobody reads it. The livepatch has it for itself, and copies every function that mentions it."
+    PRAGMA_UNKNOWN Refuse "pragma-unknown" "Copied text stands behind a #pragma whose effect on it the tool doesn't know; only `pack` is carried over."
     READ_ONLY_KEY Refuse "read-only-key" "Copied code has a static branch on a key that is read-only after boot; on this kernel, loading such a module Oopses."
     ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
     ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."

@@ -118,6 +118,7 @@ fn of_unit(
         patched: &patched,
         added: &none,
         removed: &none,
+        defined: &none,
         before: version,
         after: version,
         symbols: match own {

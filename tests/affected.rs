@@ -4,6 +4,7 @@
 //! ```text
 //! flags FLAG...                further flags of the compiler, which come last
 //! patched NAME, removed NAME, added NAME   what the token comparison would say
+//! defined NAME                 that the patched source defines it, where that matters (aliases)
 //! duplicate NAME               the kernel has another symbol of this name, at a lower address
 //! elsewhere NAME               the kernel's symbol of this name is another object's
 //! target NAME [SYMPOS]         exactly these targets; sympos 0 unless told
@@ -98,6 +99,7 @@ fn run(case: &str) {
         patched: &names(&expect, "patched"),
         added: &names(&expect, "added"),
         removed: &names(&expect, "removed"),
+        defined: &names(&expect, "defined"),
         before: before.into(),
         after: after.into(),
         symbols: &symbols,

@@ -48,6 +48,8 @@ pub struct Input<'a> {
     pub added: &'a BTreeSet<String>,
     /// Functions that only the version before the patch defines.
     pub removed: &'a BTreeSet<String>,
+    /// All functions that the version after the patch defines; what else is a function's name is an alias.
+    pub defined: &'a BTreeSet<String>,
     pub before: Version<'a>,
     pub after: Version<'a>,
     /// Of the kernel object that the TU is part of.
@@ -153,6 +155,13 @@ impl Reasons {
         true
     }
 
+    /// What is known of `name` holds for `other` too.
+    fn share(&mut self, name: &str, other: &str) {
+        if let (Some(reason), false) = (self.0.get(name).cloned(), self.0.contains_key(other)) {
+            self.0.insert(other.to_string(), reason);
+        }
+    }
+
     fn chain(&self, name: &str) -> Vec<Reason> {
         let mut chain = Vec::new();
         let mut at = Some(name.to_string());
@@ -227,8 +236,16 @@ fn silently_changed(
     holders: &BTreeSet<String>,
     reasons: &mut Reasons,
 ) -> BTreeSet<String> {
+    // An alias of a function that has the old code is that function.
+    let facts = input.before.facts;
+    let held: BTreeSet<_> =
+        holders.iter().filter(|name| input.defined.contains(*name)).filter_map(|name| facts.named(name)).collect();
+    let is_held = |name: &str| {
+        holders.contains(name)
+            || (!input.defined.contains(name) && facts.named(name).is_some_and(|id| held.contains(&id)))
+    };
     let changed: BTreeSet<String> =
-        difference.changed.iter().filter(|n| !holders.contains(*n) && !input.removed.contains(*n)).cloned().collect();
+        difference.changed.iter().filter(|n| !is_held(n) && !input.removed.contains(*n)).cloned().collect();
     let roots = input.patched.iter().chain(input.added).map(String::as_str);
     let steps = input.after.clones.holders(roots);
     let by_target: BTreeMap<&str, &Step> = steps.iter().map(|step| (step.to.as_str(), step)).collect();

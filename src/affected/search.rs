@@ -65,12 +65,29 @@ impl<'a> Search<'a> {
         let obstacle = if name.contains('.') { Obstacle::Clone } else { Obstacle::NoSite };
         if function.ftrace_site && obstacle == Obstacle::NoSite {
             match layout::sympos_in(name, true, facts, &self.layout, self.input.symbols) {
-                Ok(sympos) => drop(self.targets.insert(name.to_string(), sympos.position)),
+                Ok(sympos) => {
+                    let name = self.defined_name(id, name);
+                    self.targets.insert(name, sympos.position);
+                }
                 Err(Error::Refused(findings)) => self.findings.extend(findings),
             }
             return;
         }
         self.climb(name, id, obstacle);
+    }
+
+    /// Of several names of one address, the one that the patched source defines a function by: a patched one first, then
+    /// in the order of the alphabet. They are one target.
+    fn defined_name(&mut self, id: FunctionId, name: &str) -> String {
+        let Input { patched, defined, .. } = self.input;
+        let function = self.facts().function(id);
+        let aliases = function.aliases.iter().map(|(alias, _)| alias);
+        let names: BTreeSet<&String> = std::iter::once(&function.name).chain(aliases).collect();
+        let is_patched = names.iter().find(|other| patched.contains(**other));
+        let chosen = is_patched.or_else(|| names.iter().find(|other| defined.contains(**other)));
+        let chosen = chosen.map_or(name, |chosen| chosen.as_str()).to_string();
+        self.reasons.share(name, &chosen);
+        chosen
     }
 
     fn climb(&mut self, name: &str, id: FunctionId, obstacle: Obstacle) {

@@ -16,6 +16,7 @@ use crate::unit::clang::Extent;
 use crate::unit::expand::{Expanded, Token};
 use crate::unit::groups::{Outline, StatementId};
 use crate::unit::names::{Role, is_attribute_word};
+use crate::unit::pragmas;
 
 /// The command that compiles a module's source as Kbuild will: the unit's own flags, outside of the tree, as a module.
 ///
@@ -69,11 +70,18 @@ pub struct Compiled {
     pub keys: BTreeSet<String>,
 }
 
-/// Compiles the module's source without a warning.
-pub fn compile(command: &CompileCommand, build: &Path, object: &Path) -> Result<Compiled> {
+/// The kernel's own code compiles without a warning.
+pub const NO_WARNING: &[&str] = &["-Werror"];
+
+/// A program's may not; but what this is about must have been declared.
+pub const DECLARED: &[&str] = &["-Werror=implicit-function-declaration", "-Werror=implicit-int"];
+
+/// Compiles the module's source; `errors` are the warnings that count as errors.
+pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: &Path) -> Result<Compiled> {
     let output = Program::new(&command.compiler)
         .args(&command.args)
-        .args(["-Werror", "-c", "-o"])
+        .args(errors)
+        .args(["-c", "-o"])
         .arg(object)
         .arg(&command.source)
         .folder(build)
@@ -109,6 +117,7 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             by_name.entry(key).or_default().push(StatementId(index as u32));
         }
     }
+    let packs = pragmas::pragmas(&module, &outline).packs;
     let renamed = naming.renamed(closure);
     let mut validation = Validation::default();
     for node in closure.graph.node_weights() {
@@ -130,6 +139,7 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         let equal = candidates.iter().any(|candidate| {
             let found = found(&module, &outline, *candidate, node.extent);
             let at = difference(&expected, &found, target);
+            let at = at.or_else(|| packing(node, packs[candidate.0 as usize]));
             nearest = nearest.clone().or(at.clone());
             at.is_none()
         });
@@ -142,6 +152,12 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         }
     }
     Ok(validation)
+}
+
+/// A type under another `#pragma pack` has another layout, with the same tokens.
+fn packing(node: &Node, pack: Option<u32>) -> Option<String> {
+    let differs = node.extent == Extent::Whole && node.pack != pack;
+    differs.then(|| format!("the kernel has it under #pragma pack {:?}, the module under {pack:?}", node.pack))
 }
 
 /// What [`validate`] found.
@@ -170,7 +186,7 @@ fn expected<'a>(
         (renamed.get(text).map_or(text, String::as_str), token & WILDCARD != 0)
     });
     match (node.extent, target) {
-        (Extent::Signature, _) => sized(without_specifiers(words.collect()), node),
+        (Extent::Signature, _) => sized(without_specifiers(first_declarator(words.collect())), node),
         (_, None) => words.collect(),
         (_, Some((old, new))) => {
             let mut seen = false;
@@ -192,6 +208,21 @@ fn sized<'a>(mut words: Vec<Word<'a>>, node: &'a Node) -> Vec<Word<'a>> {
     {
         words.insert(at + 1, (length, false));
     }
+    words
+}
+
+/// Up to the comma that parts two declarators: each has a declaration of its own in the module.
+fn first_declarator(mut words: Vec<Word>) -> Vec<Word> {
+    let mut depth = 0;
+    let comma = words.iter().position(|(text, _)| {
+        match *text {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => {}
+        }
+        depth == 0 && *text == ","
+    });
+    words.truncate(comma.unwrap_or(words.len()));
     words
 }
 
@@ -251,10 +282,9 @@ fn without_specifiers(words: Vec<Word>) -> Vec<Word> {
 
 /// The first difference in words.
 fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String> {
-    let (expected, found) = (&without_addressable(expected)[..], &without_addressable(found)[..]);
     // A target becomes static in a module of one file, and visible in one of several.
-    let unstatic = |words: &'_ [Word<'_>]| usize::from(target && words.first().is_some_and(|word| word.0 == "static"));
-    let (expected, found) = (&expected[unstatic(expected)..], &found[unstatic(found)..]);
+    let kept = |words| if target { unstatic(without_addressable(words)) } else { without_addressable(words) };
+    let (expected, found) = (&kept(expected)[..], &kept(found)[..]);
     let mut attribute = Attribute::default();
     let differs = |(a, b): (&Word, &Word)| {
         let inside = attribute.step(a.0);
@@ -271,6 +301,13 @@ fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String>
         words.iter().map(|word| word.0).collect::<Vec<_>>().join(" ")
     };
     Some(format!("the kernel has `{}`, the module `{}`", around(expected), around(found)))
+}
+
+/// A function's definition without `static` before its body.
+fn unstatic(words: Vec<Word>) -> Vec<Word> {
+    let body = words.iter().position(|word| word.0 == "{").unwrap_or(0);
+    let kept = words.into_iter().enumerate().filter(|(at, word)| *at >= body || word.0 != "static");
+    kept.map(|(_, word)| word).collect()
 }
 
 /// Follows the tokens of a statement: are we inside of `__attribute__((...))`?

@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{MISSING_DEFINITION, Result, refuse};
+use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Extent, Need, Parsed, StaticLocal};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
+use crate::unit::lex::Symbol;
 use crate::unit::names::Role;
 use crate::unit::place::{Place, Places, Position};
+use crate::unit::pragmas::{self, Pragmas};
 use crate::unit::text::MacroId;
 
 /// Why one node needs another.
@@ -67,6 +69,8 @@ pub struct Node {
     pub static_locals: Vec<StaticLocal>,
     /// Elements of the array that it declares first, where that is one; its initialiser may be what tells.
     pub array_length: Option<String>,
+    /// The `#pragma pack` that it stands under, in bytes.
+    pub pack: Option<u32>,
 }
 
 /// Set in a token of [`Node::tokens`] whose text may differ.
@@ -79,6 +83,8 @@ pub struct CopiedGroup {
     pub start: Position,
     /// Behind its last character.
     pub end: Position,
+    /// The `#pragma pack` that it stands under, in bytes.
+    pub pack: Option<u32>,
     /// Macros that its text uses, at any depth.
     pub macros: BTreeSet<u32>,
     /// Those that its own text or a copied macro's body spells.
@@ -121,6 +127,8 @@ pub struct Mention {
     pub union: bool,
     /// Is it named in a public header before the copied text names it?
     pub public: bool,
+    /// Is it a parameter's type before its own definition? Then it must be declared before.
+    pub early: bool,
 }
 
 /// The stage's value.
@@ -139,6 +147,23 @@ pub struct Closure {
     pub renamed: BTreeSet<String>,
 }
 
+impl Closure {
+    /// The functions and objects that are declared as aliases (`__attribute__((alias("f")))`), and what they stand for.
+    pub fn aliases(&self) -> BTreeMap<String, String> {
+        let text = |token: &u32| self.texts[(token & !WILDCARD) as usize].as_str();
+        let mut found = BTreeMap::new();
+        for node in self.graph.node_weights() {
+            let Some((name, _)) = node.names.first() else { continue };
+            let stands_for = node.tokens.windows(3).find_map(|words| {
+                let is_alias = matches!(text(&words[0]), "alias" | "__alias__") && text(&words[1]) == "(";
+                is_alias.then(|| text(&words[2]).trim_matches('"').to_string())
+            });
+            found.extend(stands_for.map(|stands_for| (name.clone(), stands_for)));
+        }
+        found
+    }
+}
+
 /// What the closure starts from and where it ends.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Scope {
@@ -152,6 +177,9 @@ pub struct Scope {
     pub added: BTreeSet<String>,
     /// Functions and objects that the running kernel provides under their plain names.
     pub provided: BTreeSet<String>,
+    /// Data objects that the object file of either version has. Static data that is in neither is no state: GCC has done away
+    /// with it, as nothing reads what was written, or nothing writes to it.
+    pub objects: BTreeSet<String>,
     /// Macros whose statements are left out of copied groups (see [`crate::rewrite::wrappers`]).
     pub dropped_macros: BTreeSet<String>,
 }
@@ -169,6 +197,11 @@ struct Walk<'a, 'b> {
     mentions: BTreeSet<Mention>,
     /// Names of public headers' functions that are copied.
     renamed: BTreeSet<String>,
+    /// Names of static data that no object file has.
+    dissolved: BTreeSet<Symbol>,
+    pragmas: Pragmas,
+    /// The statement that defines a tag.
+    tags: BTreeMap<Symbol, StatementId>,
 }
 
 #[derive(Default)]
@@ -202,6 +235,9 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
         texts: Texts::default(),
         mentions: BTreeSet::new(),
         renamed: BTreeSet::new(),
+        dissolved: dissolved(unit, outline, scope),
+        pragmas: pragmas::pragmas(unit, outline),
+        tags: tags(outline),
     };
     for target in scope.targets.iter().chain(&scope.shared) {
         let Some(statement) = function_named(unit, outline, target) else {
@@ -218,9 +254,38 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
         }
         walk.copy_users_of_renamed();
         if walk.queue.is_empty() {
+            walk.check_pragmas()?;
             return Ok(walk.finish());
         }
     }
+}
+
+/// Static variables that are in no object file. Functions that mention one are copied with it, never referred to: the
+/// running code's may have forwarded its value, or dropped the store.
+fn dissolved(unit: &Expanded, outline: &Outline, scope: &Scope) -> BTreeSet<Symbol> {
+    let mut found = BTreeSet::new();
+    for (index, names) in outline.names.iter().enumerate() {
+        let statement = &outline.statements[index];
+        let is_static = || (statement.start..statement.end).any(|token| unit.text(token as usize) == b"static");
+        for name in names.iter().filter(|name| name.role == Role::Variable) {
+            let text = unit.interner().string(name.symbol);
+            let known = scope.objects.contains(&text) || scope.provided.contains(&text) || scope.added.contains(&text);
+            if !known && is_static() {
+                found.insert(name.symbol);
+            }
+        }
+    }
+    found
+}
+
+fn tags(outline: &Outline) -> BTreeMap<Symbol, StatementId> {
+    let mut found = BTreeMap::new();
+    for (index, names) in outline.names.iter().enumerate() {
+        for name in names.iter().filter(|name| name.role.is_tag()) {
+            found.entry(name.symbol).or_insert(StatementId(index as u32));
+        }
+    }
+    found
 }
 
 /// The statement that defines a function.
@@ -290,6 +355,7 @@ impl Walk<'_, '_> {
             origin: self.origin(statement.start),
             static_locals: Vec::new(),
             array_length: names.first().and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
+            pack: self.pragmas.packs[id.0 as usize],
         }
     }
 
@@ -333,12 +399,42 @@ impl Walk<'_, '_> {
                 }
                 Need::Tag { name, union } if copied => {
                     let public = self.is_named_in_public(name, reference.token);
+                    let defined_later = self.tags.get(&name).is_some_and(|definition| *definition > statement);
+                    let early = defined_later && self.is_parameter(statement, reference.token);
                     let name = self.unit.interner().string(name);
-                    self.mentions.insert(Mention { name, union, public });
+                    self.mentions.insert(Mention { name, union, public, early });
                 }
                 Need::Tag { .. } => {}
             }
         }
+    }
+
+    /// A pragma of unknown effect before copied text, in a file that is copied from, is a refusal.
+    fn check_pragmas(&self) -> Result<()> {
+        let copied = self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
+        let last = copied.map(|node| node.statement.0 as usize).max().unwrap_or(0);
+        let own = |index: &usize| {
+            let start = self.start(self.outline.statements[*index].start);
+            !self.places.is_public(self.places.position(start).file)
+        };
+        match self.pragmas.unknown.iter().find(|(index, _)| *index < last && own(index)) {
+            Some((_, text)) => refuse(
+                PRAGMA_UNKNOWN,
+                format!("copied text stands behind `{text}`, whose effect on it the tool doesn't know"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Does a token of a statement stand in parentheses?
+    fn is_parameter(&self, statement: StatementId, token: u32) -> bool {
+        let start = self.outline.statements[statement.0 as usize].start;
+        let depth = (start..token).fold(0, |depth, index| match self.unit.text(index as usize) {
+            b"(" => depth + 1,
+            b")" => depth - 1,
+            _ => depth,
+        });
+        depth > 0
     }
 
     fn first_name(&self, statement: StatementId) -> String {
@@ -371,8 +467,9 @@ impl Walk<'_, '_> {
     /// A function or object is referred to where the running kernel provides it, else taken with its definition.
     fn object(&mut self, from: NodeIndex, declaration: StatementId, definition: Option<StatementId>, name: String) {
         let is_target = self.scope.targets.contains(&name);
-        let provided =
-            is_target || (self.scope.provided.contains(&name) && !definition.is_some_and(|d| self.is_header_inline(d)));
+        let definition = definition.or_else(|| self.is_tentative(declaration).then_some(declaration));
+        let must_be_copied = |d: StatementId| self.is_header_inline(d) || self.uses_dissolved(d);
+        let provided = is_target || (self.scope.provided.contains(&name) && !definition.is_some_and(must_be_copied));
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
         match definition {
             Some(definition) if !provided => {
@@ -388,6 +485,22 @@ impl Walk<'_, '_> {
             }
             _ => self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration)),
         }
+    }
+
+    /// A variable's declaration without initialiser that defines it all the same (C11 6.9.2).
+    fn is_tentative(&self, statement: StatementId) -> bool {
+        let names = &self.outline.names[statement.0 as usize];
+        let statement = &self.outline.statements[statement.0 as usize];
+        names.iter().any(|name| name.role == Role::Variable)
+            && (statement.start..statement.end).all(|token| self.unit.text(token as usize) != b"extern")
+    }
+
+    /// Does the body of a function mention data that no object file has?
+    fn uses_dissolved(&self, statement: StatementId) -> bool {
+        let statement = &self.outline.statements[statement.0 as usize];
+        let tokens = &self.unit.tokens[statement.tokens()];
+        matches!(statement.shape, Shape::Function(_))
+            && tokens.iter().any(|token| self.dissolved.contains(&token.symbol))
     }
 
     /// A function of a header that every unit has for itself: the running kernel's out-of-line copy is another unit's.
@@ -472,6 +585,14 @@ impl Walk<'_, '_> {
                 direct_macros.insert(expansion.macro_id.0);
             }
         }
-        CopiedGroup { id, start: self.places.position(start), end: self.places.position(end), macros, direct_macros }
+        let pack = self.pragmas.packs[self.outline.groups[id.0 as usize].first.0 as usize];
+        CopiedGroup {
+            id,
+            pack,
+            start: self.places.position(start),
+            end: self.places.position(end),
+            macros,
+            direct_macros,
+        }
     }
 }

@@ -112,6 +112,42 @@ pub fn choose(
     Ok(chosen)
 }
 
+/// The includes that a unit of a program keeps: those lines of the files that are copied from which bring a header of the
+/// system that is used, directly or through others. Headers of the system are those outside of the project's tree.
+/// `conditions`: copied text has `#if`s, whose names may be any header's macros, so that all headers stay.
+pub fn system(closure: &Closure, conditions: bool) -> Vec<Include> {
+    let system = |file: u32| closure.files[file as usize].class == Class::Compiler;
+    let parents: BTreeMap<u32, u32> =
+        closure.entered.iter().rev().map(|entered| (entered.file, entered.parent)).collect();
+    let mut used: BTreeMap<u32, String> = BTreeMap::new();
+    let mut note = |file: u32, name: &str| {
+        let mut at = Some(file).filter(|file| system(*file));
+        while let Some(file) = at.filter(|file| !used.contains_key(file)) {
+            used.insert(file, name.to_string());
+            at = parents.get(&file).copied().filter(|file| system(*file));
+        }
+    };
+    for node in closure.graph.node_weights().filter(|node| !node.copied) {
+        note(node.position.file, node.names.first().map_or("", |(name, _)| name));
+    }
+    for id in closure.groups.iter().flat_map(|group| &group.macros) {
+        let definition = &closure.macros[id];
+        note(definition.position.file, &definition.name);
+    }
+    if conditions {
+        closure.entered.iter().for_each(|entered| note(entered.file, "conditions in copied text"));
+    }
+    let mut chosen: Vec<Include> = Vec::new();
+    for directive in &closure.directives {
+        let ending = format!("/{}", directive.name);
+        let file = used.iter().find(|(file, _)| closure.files[**file as usize].path.ends_with(&ending));
+        if let Some((_, reason)) = file.filter(|_| chosen.iter().all(|known| known.name != directive.name)) {
+            chosen.push(Include { name: directive.name.clone(), order: directive.order, reason: reason.clone() });
+        }
+    }
+    chosen
+}
+
 /// Public headers that directly declare something that copied text uses (with the first such name), and all that are
 /// needed.
 fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {

@@ -4,7 +4,8 @@
 
 pub mod includes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ use crate::object::layout::{self, Layout};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
-    /// vmlinux exports it: an ordinary undefined symbol.
+    /// vmlinux exports it (of a program: the C library): an ordinary undefined symbol.
     Export,
     /// By a relocation that the livepatch code resolves by name (Documentation/livepatch/module-elf-format.rst).
     KlpRelocation,
@@ -54,41 +55,70 @@ impl External {
     }
 }
 
-/// Resolves the names of one unit against the running kernel.
+/// The running code that names are resolved against.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'a> {
+    /// What messages call it.
+    pub name: &'a str,
+    /// The object that the unit is part of: `vmlinux`, or a module's name.
+    pub object: &'a str,
+    /// The symbols of that object.
+    pub table: &'a SymbolTable,
+    /// The object whose exports anything may refer to by an ordinary undefined symbol: `vmlinux`.
+    pub base: &'a str,
+    /// The symbols of the base.
+    pub base_table: &'a SymbolTable,
+    /// By symbol: the object that exports it.
+    pub exports: &'a Exports,
+}
+
+impl<'a> Running<'a> {
+    /// A kernel, seen from one of its objects.
+    pub fn kernel(kernel: &'a Kernel, object: &'a str) -> Result<Running<'a>> {
+        Ok(Running {
+            name: &kernel.descriptor.name,
+            object,
+            table: kernel.symbols(object)?,
+            base: VMLINUX,
+            base_table: kernel.symbols(VMLINUX)?,
+            exports: kernel.exports()?,
+        })
+    }
+}
+
+/// Resolves the names of one unit against the running code.
 pub struct Resolver<'a> {
-    kernel: &'a Kernel,
-    /// The kernel object that the unit is part of.
-    object: &'a str,
+    running: Running<'a>,
     /// The recompiled object of the unit, as it runs.
     facts: &'a Facts,
-    table: &'a SymbolTable,
-    vmlinux: &'a SymbolTable,
-    exports: &'a Exports,
     layout: Layout,
 }
 
 impl<'a> Resolver<'a> {
-    pub fn new(kernel: &'a Kernel, object: &'a str, facts: &'a Facts) -> Result<Resolver<'a>> {
-        let table = kernel.symbols(object)?;
-        Ok(Resolver {
-            kernel,
-            object,
-            facts,
-            table,
-            vmlinux: kernel.symbols(VMLINUX)?,
-            exports: kernel.exports()?,
-            layout: Layout::of(facts, table),
-        })
+    pub fn new(running: Running<'a>, facts: &'a Facts) -> Resolver<'a> {
+        Resolver { running, facts, layout: Layout::of(facts, running.table) }
     }
 
     /// Functions and objects of the unit that the running kernel has under their plain names, so that the module can
     /// refer to them. What a function's symbol can't tell apart is copied instead; data never is.
     pub fn provided(&self, copied: &BTreeSet<String>) -> BTreeSet<String> {
-        let function = |name: &str| layout::sympos_in(name, true, self.facts, &self.layout, self.table).is_ok();
+        let function = |name: &str| layout::sympos_in(name, true, self.facts, &self.layout, self.running.table).is_ok();
         let functions = self.facts.functions.iter().filter(|f| f.cold_of.is_none()).map(|f| f.name.as_str());
         let functions = functions.filter(|name| !copied.contains(*name) && function(name));
-        let objects = self.facts.objects.iter().map(|o| o.name.as_str()).filter(|name| self.table.contains(name));
+        let objects =
+            self.facts.objects.iter().map(|o| o.name.as_str()).filter(|name| self.running.table.contains(name));
         functions.chain(objects).map(str::to_string).collect()
+    }
+
+    /// As [`Resolver::resolve`]; an alias whose own symbol GCC has done away with is the function that it stands for.
+    /// `aliases` as in [`crate::closure::Closure::aliases`].
+    pub fn resolve_alias(&self, name: &str, aliases: &BTreeMap<String, String>) -> Result<External> {
+        match (self.resolve(name), aliases.get(name)) {
+            (Err(_), Some(stands_for)) => {
+                self.resolve(stands_for).map(|external| External { name: name.into(), ..external })
+            }
+            (resolved, _) => resolved,
+        }
     }
 
     /// The running kernel's symbol behind a name that the module leaves undefined.
@@ -97,16 +127,17 @@ impl<'a> Resolver<'a> {
         let function = self.facts.named(name).map(|id| (true, local(self.facts.function(id).binding)));
         let own = function.or_else(|| self.facts.object_named(name).map(|object| (false, local(object.binding))));
         if let Some((is_function, is_local)) = own {
-            if !is_local && let Some(external) = self.export(name).filter(|e| e.object == self.object) {
+            if !is_local && let Some(external) = self.export(name).filter(|e| e.object == self.running.object) {
                 return Ok(external);
             }
-            let found = layout::sympos_in(name, is_function, self.facts, &self.layout, self.table)?;
-            return Ok(self.relocation(name, self.object, found.position));
+            let found = layout::sympos_in(name, is_function, self.facts, &self.layout, self.running.table)?;
+            return Ok(self.relocation(name, self.running.object, found.position));
         }
         if let Some(external) = self.export(name) {
             return Ok(external);
         }
-        let tables = [(self.object, self.table), (VMLINUX, self.vmlinux)];
+        let Running { object, table, base, base_table, .. } = self.running;
+        let tables = [(object, table), (base, base_table)];
         for (object, table) in tables {
             let named: Vec<_> = table.named(name).collect();
             let mut global = named.iter().enumerate().filter(|(_, symbol)| symbol.is_global());
@@ -119,20 +150,22 @@ impl<'a> Resolver<'a> {
             SYMBOL_UNRESOLVED,
             format!(
                 "the module needs {name}, which {} neither exports nor has as a global symbol of {}",
-                self.kernel.descriptor.name, self.object
+                self.running.name, self.running.object
             ),
         )
     }
 
     /// Static keys that the kernel has made read-only: a jump entry of a module on one makes it write to the key when the
     /// module is loaded, which Oopses (kernel/jump_label.c, jump_label_add_module(), before `static_key_sealed`, which 6.12 has).
-    pub fn read_only_keys(&self, keys: &BTreeSet<String>) -> Vec<Finding> {
-        let bound = |name: &str| self.vmlinux.named(name).next().map(|symbol| symbol.address);
+    /// `source` is the kernel's.
+    pub fn read_only_keys(&self, keys: &BTreeSet<String>, source: &Path) -> Vec<Finding> {
+        let vmlinux = self.running.base_table;
+        let bound = |name: &str| vmlinux.named(name).next().map(|symbol| symbol.address);
         let bounds = bound("__start_ro_after_init").zip(bound("__end_ro_after_init"));
-        let header = self.kernel.source().join("include/linux/jump_label.h");
+        let header = source.join("include/linux/jump_label.h");
         let sealed = std::fs::read_to_string(header).is_ok_and(|text| text.contains("static_key_sealed"));
         let (Some((start, end)), false) = (bounds, sealed) else { return Vec::new() };
-        let read_only = |name: &&String| self.vmlinux.named(name).any(|key| (start..end).contains(&key.address));
+        let read_only = |name: &&String| vmlinux.named(name).any(|key| (start..end).contains(&key.address));
         let message = |name: &String| {
             format!(
                 "the static key {name} is read-only after boot: loading a module with a jump entry on it Oopses on this \
@@ -150,15 +183,15 @@ impl<'a> Resolver<'a> {
             sympos,
             how: How::KlpRelocation,
             namespace: None,
-            patched_object: if object == VMLINUX { VMLINUX } else { self.object }.into(),
+            patched_object: if object == self.running.base { object } else { self.running.object }.into(),
         }
     }
 
     fn export(&self, name: &str) -> Option<External> {
-        let export = self.exports.get(name)?;
+        let export = self.running.exports.get(name)?;
         // An export of a module by an ordinary reference would make the livepatch depend on that module.
         let external = self.relocation(name, &export.object, 0);
-        Some(if export.object == VMLINUX {
+        Some(if export.object == self.running.base {
             External { how: How::Export, namespace: export.namespace.clone(), ..external }
         } else {
             external

@@ -299,11 +299,7 @@ impl Body<'_> {
                     let contents = self.contents(index, object.offset as i64, object.size, depth);
                     Item::To(format!("{}{:+} {contents}", base_name(&object.name), offset - object.offset as i64))
                 }
-                None => {
-                    let start = u64::try_from(offset).unwrap_or(0);
-                    let end = section.landmarks.range(start + 1..).next().copied().unwrap_or(section.size);
-                    Item::To(self.contents(index, offset, end - start, depth))
-                }
+                None => self.unnamed(index, offset, depth),
             },
             _ if self.facts.empty_objects_at(index, offset).next().is_some() => {
                 let empty = self.facts.empty_objects_at(index, offset);
@@ -321,6 +317,21 @@ impl Body<'_> {
                 }
             }
         }
+    }
+
+    /// Constants without a symbol, up to where the next thing begins. The base of an indexed access may lie outside of the
+    /// section (`table[x - 9]`): then the first or the last thing in it is meant.
+    fn unnamed(&self, index: usize, offset: i64, depth: u32) -> Item {
+        let section = &self.facts.sections[index];
+        let inside = u64::try_from(offset).unwrap_or(0).min(section.size.saturating_sub(1));
+        let distance = offset - inside as i64;
+        let start = match distance {
+            0 => inside,
+            _ => section.landmarks.range(..=inside).next_back().copied().unwrap_or(0),
+        };
+        let end = section.landmarks.range(start + 1..section.size).next().copied().unwrap_or(section.size);
+        let contents = self.contents(index, start as i64, end - start, depth);
+        Item::To(if distance == 0 { contents } else { format!("{contents}{:+}", offset - start as i64) })
     }
 
     /// Bytes of constant data with what its relocations reach. Constants that point to constants are followed a few steps;

@@ -39,8 +39,9 @@ impl Compiled {
     }
 }
 
-/// What [`make`] leaves in its folder.
-const OBJECT: &str = "unit.o";
+/// What [`compile`] leaves in its folder: the object file.
+pub const OBJECT: &str = "unit.o";
+/// And the clone report.
 const REPORT: &str = "unit.ipa-clones";
 
 /// Compiles one TU with the arguments of the kernel's own build, and with GCC's clone report.

@@ -1,9 +1,10 @@
 //! From a patch to a livepatch module: one line a stage, each computed from the earlier ones and never changed after.
 
+pub mod extract;
 mod module;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use units::{original, side_by_side_on};
@@ -58,6 +59,8 @@ pub struct UnitPlan {
     pub command: CompileCommand,
     pub changes: Changes,
     pub before: Compiled,
+    /// Names of the data objects that the patched version's object file has.
+    pub after_objects: BTreeSet<String>,
     /// Where its clone report is from.
     pub report: Origin,
     pub affected: Affected,
@@ -105,7 +108,11 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     let units = units::compiled(kernel, options, &applied, changed, scratch)?;
     progress("affected: targets");
     findings.extend(units.iter().flat_map(|unit| unit.affected.findings.clone()));
-    findings.extend(units.iter().flat_map(units::declaration_findings));
+    findings.extend(
+        units
+            .iter()
+            .flat_map(|unit| units::declaration_findings(&unit.changes, &unit.affected, Some(&unit.command.source))),
+    );
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
     allow(&mut findings, &options.allow);

@@ -7,13 +7,14 @@ use crate::affected::Target;
 use crate::check;
 use crate::closure::{Closure, Scope, WILDCARD};
 use crate::finding::{
-    ADDRESS_ESCAPES, DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse,
+    ADDRESS_ESCAPES, DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io,
+    refuse,
 };
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
 use crate::linkage::includes::{self, Include};
-use crate::linkage::{self, External, Resolver};
+use crate::linkage::{self, External, Resolver, Running};
 use crate::patch::Overlay;
 use crate::render::{self, ObjectFile};
 use crate::rewrite::{self, Item, Naming, Sources, wrappers};
@@ -32,7 +33,7 @@ const PREFIX: &str = "klpp_";
 pub struct UnitClosure<'a> {
     pub unit: &'a UnitPlan,
     pub closure: Closure,
-    naming: Naming,
+    pub(super) naming: Naming,
     usage: Usage,
 }
 
@@ -101,6 +102,32 @@ fn front_end<'a>(
     several: bool,
     shared: &BTreeSet<String>,
 ) -> Result<UnitClosure<'a>> {
+    let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
+    let place = UnitPlace {
+        command: plan.applied.overlay.command(&unit.command, kernel.build())?,
+        build: kernel.build(),
+        roots: roots(kernel.source(), &plan.applied.overlay),
+    };
+    closed(unit, &resolver, place, several, shared)
+}
+
+/// The patched version of a unit, as the front end is to read it.
+pub(super) struct UnitPlace<'a> {
+    /// In the overlay.
+    pub command: CompileCommand,
+    pub build: &'a Path,
+    /// As [`roots`] gives them.
+    pub roots: Vec<String>,
+}
+
+/// Runs the front end on a unit. `several`: other files of the module refer to its targets; `shared`: and to these.
+pub(super) fn closed<'a>(
+    unit: &'a UnitPlan,
+    resolver: &Resolver,
+    place: UnitPlace,
+    several: bool,
+    shared: &BTreeSet<String>,
+) -> Result<UnitClosure<'a>> {
     let naming = Naming {
         prefix: PREFIX.into(),
         targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
@@ -109,7 +136,6 @@ fn front_end<'a>(
     let affected = unit.affected.affected.iter().map(|function| function.name.clone());
     let old: BTreeSet<String> = affected.chain(unit.affected.patched.iter().cloned()).collect();
     let copied: BTreeSet<String> = old.difference(&naming.targets).cloned().collect();
-    let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
     let Changes { functions, added_functions, added, declarations, .. } = &unit.changes;
     let added = added.iter().chain(added_functions).chain(declarations.iter().map(|declaration| &declaration.name));
     let dropped = wrappers::WRAPPERS.iter().flat_map(|wrapper| wrapper.dropped);
@@ -119,21 +145,19 @@ fn front_end<'a>(
         changed: functions.iter().cloned().collect(),
         added: added.cloned().collect(),
         provided: resolver.provided(&copied),
+        objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
     };
-    let request = worker::Request {
-        command: plan.applied.overlay.command(&unit.command, kernel.build())?,
-        build: kernel.build().to_path_buf(),
-        roots: roots(kernel, &plan.applied.overlay),
-        scope,
-    };
+    let UnitPlace { command, build, roots } = place;
+    let request = worker::Request { command, build: build.to_path_buf(), roots, scope };
     let worker::Answer { closure, usage } = worker::run(&request)?;
     Ok(UnitClosure { unit, closure, naming, usage })
 }
 
-fn roots(kernel: &Kernel, overlay: &Overlay) -> Vec<String> {
+/// Prefixes of the files of a patched tree, the overlay's first.
+pub(super) fn roots(source: &Path, overlay: &Overlay) -> Vec<String> {
     let root = |path: &Path| format!("{}/", path.display());
-    vec![root(overlay.root()), root(kernel.source())]
+    vec![root(overlay.root()), root(source)]
 }
 
 /// Copied data: what the patch adds is new, what the kernel already has must not be doubled.
@@ -147,8 +171,9 @@ pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) ->
     let exists = |name: &str| objects.iter().any(|object| object.name == name || is_local(&object.name, name));
     let mut findings = rewrite::static_locals(closure, exists);
     findings.extend(escapes(closure, naming));
-    for node in closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied) {
-        let Some((name, Role::Variable)) = node.names.first() else { continue };
+    let copied = closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied);
+    let variables = copied.flat_map(|node| node.names.iter().map(move |(name, role)| (node, name, role)));
+    for (node, name, _) in variables.filter(|(_, _, role)| **role == Role::Variable) {
         let word = |text: &str| {
             let mut words = node.tokens[..node.signature_tokens].iter();
             words.any(|token| closure.texts.get(*token as usize).is_some_and(|known| known == text))
@@ -158,6 +183,10 @@ pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) ->
         }
         let finding = if changes.added.contains(name) {
             Finding::new(DATA_ADDED, format!("the patch adds {name}, which lives in the livepatch"))
+        } else if word("static") && !exists(name) && !unit.after_objects.contains(name) {
+            let message =
+                format!("GCC has done away with {name}, with the patch and without it; the copy is the only one");
+            Finding::new(DATA_DISSOLVED, message)
         } else if !word("const") {
             Finding::new(DATA_DUPLICATED, format!("{name} would be copied, but the running kernel has its own"))
         } else {
@@ -237,7 +266,7 @@ fn part<'a>(
         if several { unit.command.source.trim_end_matches(".c").replace('/', "-") } else { options.name.clone() };
     let source = scratch.join(format!("{stem}.c"));
     let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
-    let roots = roots(kernel, &plan.applied.overlay);
+    let roots = roots(kernel.source(), &plan.applied.overlay);
     let trees = (kernel.source(), kernel.build());
     let includes = includes::choose(&closure, &command, trees, &roots, scratch)?;
     let path = Path::to_path_buf;
@@ -266,10 +295,11 @@ fn part<'a>(
         compiled => compiled,
     };
     let check::Compiled { undefined, keys } = compiled?;
-    let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
+    let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
     let outside = undefined.iter().filter(|name| !new.contains(*name));
-    part.externals = outside.map(|name| resolver.resolve(name)).collect::<Result<Vec<_>>>()?;
-    part.findings = resolver.read_only_keys(&keys);
+    let aliases = part.closure.aliases();
+    part.externals = outside.map(|name| resolver.resolve_alias(name, &aliases)).collect::<Result<Vec<_>>>()?;
+    part.findings = resolver.read_only_keys(&keys, kernel.source());
     Ok(part)
 }
 
@@ -292,7 +322,7 @@ fn draft(
         )?
     };
     write(&scratch.join(format!("{}.c", part.stem)), &text)?;
-    check::compile(&part.command, kernel.build(), &scratch.join(format!("{}-draft.o", part.stem)))
+    check::compile(&part.command, check::NO_WARNING, kernel.build(), &scratch.join(format!("{}-draft.o", part.stem)))
 }
 
 fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
@@ -392,7 +422,7 @@ pub fn checked(
         write(&scratch.join(name), text)?;
     }
     let checked = side_by_side(parts, |part| {
-        check::compile(&part.command, kernel.build(), &scratch.join(format!("{}.o", part.stem)))?;
+        check::compile(&part.command, check::NO_WARNING, kernel.build(), &scratch.join(format!("{}.o", part.stem)))?;
         check::validate(&part.command, kernel.build(), &part.closure, &part.naming)
     })?;
     let mut compared = 0;
@@ -404,7 +434,7 @@ pub fn checked(
     {
         let source: PathBuf = scratch.join(name);
         let command = CompileCommand { source: source.to_string_lossy().into_owned(), ..first.command.clone() };
-        check::compile(&command, kernel.build(), &scratch.join("main.o"))?;
+        check::compile(&command, check::NO_WARNING, kernel.build(), &scratch.join("main.o"))?;
     }
     Ok(compared)
 }

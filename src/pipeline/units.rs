@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::affected::{self, origin};
+use crate::affected::{self, Affected, origin};
 use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
+use crate::kernel::symbols::SymbolTable;
 use crate::object::{self, Compiled};
 use crate::patch::{self, FileState, Overlay};
 use crate::unit::changes::{self, Changes, What};
@@ -31,17 +32,29 @@ pub fn apply(kernel: &Kernel, options: &Options, scratch: &Path, findings: &mut 
     findings.extend(patched.findings);
     let states: BTreeMap<String, FileState> =
         patched.files.into_iter().filter(|(path, _)| files.contains(path)).collect();
-    let overlay = Overlay::new(kernel.source(), &scratch.join("patched"), &states)?;
+    let headers = sets.into_iter().map(|set| set.header).collect();
+    Ok(Applied { files, ..overlaid(kernel.source(), headers, states, scratch)? })
+}
+
+/// The trees that show a source tree with some files as `states` has them.
+pub(super) fn overlaid(
+    source: &Path,
+    headers: Vec<patch::Header>,
+    states: BTreeMap<String, FileState>,
+    scratch: &Path,
+) -> Result<Applied> {
+    let files = states.keys().cloned().collect();
+    let overlay = Overlay::new(source, &scratch.join("patched"), &states)?;
     let kept = states.into_iter().map(|(path, state)| {
-        let old = std::fs::read(kernel.source().join(&path)).unwrap_or_default();
+        let old = std::fs::read(source.join(&path)).unwrap_or_default();
         let state = match state {
             FileState::Content(new) => FileState::Content(patch::keep_lines(&old, &new)),
             FileState::Deleted => FileState::Deleted,
         };
         (path, state)
     });
-    let comparable = Overlay::new(kernel.source(), &scratch.join("comparable"), &kept.collect())?;
-    Ok(Applied { headers: sets.into_iter().map(|set| set.header).collect(), files, overlay, comparable })
+    let comparable = Overlay::new(source, &scratch.join("comparable"), &kept.collect())?;
+    Ok(Applied { headers, files, overlay, comparable })
 }
 
 /// Stage 2: the compile commands of the units that the patch may change: its source files, and every built unit that
@@ -118,17 +131,9 @@ pub fn compiled(
         let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
         let trees = origin::Trees { source: kernel.source(), build: kernel.build() };
         let report = origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
-        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
-        let affected = affected::affected(&affected::Input {
-            patched: &set(&changes.functions),
-            added: &set(&changes.added_functions),
-            removed: &set(&changes.removed_functions),
-            before: (&before).into(),
-            after: (&after).into(),
-            symbols: kernel.symbols(&command.object)?,
-            object: &command.object,
-        });
-        units.push(UnitPlan { command, changes, before, report, affected });
+        let affected = affected_set(&changes, (&before, &after), kernel.symbols(&command.object)?, &command.object);
+        let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
+        units.push(UnitPlan { command, changes, before, after_objects, report, affected });
     }
     Ok(units)
 }
@@ -139,6 +144,26 @@ pub fn original(kernel: &Kernel, command: &CompileCommand) -> Result<Compiled> {
     let source = kernel.build().join(&command.source);
     let preprocessed = gcc::expanded(&command, kernel.build())?;
     object::compile_once(&command, &source, kernel.build(), &preprocessed)
+}
+
+/// Stage 5 for one unit, compiled before and after the patch.
+pub(super) fn affected_set(
+    changes: &Changes,
+    (before, after): (&Compiled, &Compiled),
+    symbols: &SymbolTable,
+    object: &str,
+) -> Affected {
+    let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+    affected::affected(&affected::Input {
+        patched: &set(&changes.functions),
+        added: &set(&changes.added_functions),
+        removed: &set(&changes.removed_functions),
+        defined: &changes.defined,
+        before: before.into(),
+        after: after.into(),
+        symbols,
+        object,
+    })
 }
 
 /// Does the work for each item on all cores; results in the items' order, or the first error in that order.
@@ -180,7 +205,7 @@ pub fn provenance(kernel: &Kernel, units: &[UnitPlan]) -> Result<Vec<Finding>> {
 }
 
 /// What the comparison of two versions says beyond functions.
-pub fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
+pub fn declaration_findings(changes: &Changes, affected: &Affected, file: Option<&str>) -> Vec<Finding> {
     let finding = |declaration: &changes::Declaration| {
         let name = &declaration.name;
         let (id, message) = match declaration.what {
@@ -194,8 +219,12 @@ pub fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
             What::Assembly => (ASSEMBLY_CHANGED, "assembly at file scope changes or goes".to_string()),
             What::Prototype => return None,
         };
-        Some(Finding::new(id, message).at(unit.command.source.as_str(), None))
+        let finding = Finding::new(id, message);
+        Some(match file {
+            Some(file) => finding.at(file, None),
+            None => finding,
+        })
     };
-    let said = |name: &str| unit.affected.findings.iter().any(|f| f.id == DATA_CHANGED && f.message.contains(name));
-    unit.changes.declarations.iter().filter(|declaration| !said(&declaration.name)).filter_map(finding).collect()
+    let said = |name: &str| affected.findings.iter().any(|f| f.id == DATA_CHANGED && f.message.contains(name));
+    changes.declarations.iter().filter(|declaration| !said(&declaration.name)).filter_map(finding).collect()
 }

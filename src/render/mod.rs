@@ -15,7 +15,8 @@ use crate::linkage::includes::Include;
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
 
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
+    ("extract.c", include_str!("../../templates/extract.c")),
     ("livepatch.c", include_str!("../../templates/livepatch.c")),
     ("part.c", include_str!("../../templates/part.c")),
     ("shared.h", include_str!("../../templates/shared.h")),
@@ -129,6 +130,14 @@ pub fn unit(unit: &Unit) -> Result<String> {
     context.insert("source", unit.source);
     context.insert("blocks", &blocks(unit, false));
     render("part.c", &context)
+}
+
+/// The C file of functions copied out of a program.
+pub fn extract(unit: &Unit) -> Result<String> {
+    let mut context = Context::new();
+    context.insert("source", unit.source);
+    context.insert("blocks", &blocks(unit, false));
+    render("extract.c", &context)
 }
 
 /// What the file with the tables needs to know of the others.

@@ -1,9 +1,11 @@
 //! Declarations of what the running kernel provides, made from the statements that define or declare it.
 
+use std::collections::BTreeSet;
+
 use petgraph::graph::NodeIndex;
 
 use crate::closure::{Closure, Node, WILDCARD};
-use crate::finding::Result;
+use crate::finding::{FRONT_END, Result, refuse};
 use crate::unit::groups::is_identifier;
 use crate::unit::lex;
 use crate::unit::names::{Role, is_attribute_word};
@@ -40,10 +42,13 @@ const LEFT_OUT: &[&str] = &[
 /// The longest line of the kernel's style that a reader doesn't mind (Documentation/process/coding-style.rst).
 const LINE: usize = 100;
 
-/// An `extern` declaration in place of a statement.
-pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex) -> Result<Item> {
+/// An `extern` declaration in place of a statement. `defined` are the names that the module has definitions of.
+pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex, defined: &BTreeSet<&str>) -> Result<Item> {
     let node = &closure.graph[index];
     let (name, role) = node.names.first().cloned().unwrap_or((String::new(), Role::Variable));
+    if ordinary(node).count() > 1 {
+        return several(closure, index, defined);
+    }
     let mut edits = Vec::new();
     let mut words = match node.signature_end {
         Some(end) if node.name_position.is_some() => {
@@ -81,6 +86,100 @@ pub fn open_bracket<S: AsRef<str>>(words: &[S], name: &str) -> Option<usize> {
     (word(behind) == Some("[") && word(behind + 1) == Some("]")).then_some(behind)
 }
 
+/// The variables and functions that a statement declares.
+fn ordinary(node: &Node) -> impl Iterator<Item = &str> {
+    let names = node.names.iter().filter(|(_, role)| matches!(role, Role::Variable | Role::Prototype));
+    names.map(|(name, _)| name.as_str())
+}
+
+/// Declarations of all that one statement declares (`int a = 1, *b = &a, c[4];`), from its tokens.
+fn several(closure: &Closure, index: NodeIndex, defined: &BTreeSet<&str>) -> Result<Item> {
+    let node = &closure.graph[index];
+    let tokens = node.tokens.iter().map(|token| closure.texts[(token & !WILDCARD) as usize].as_str());
+    let tokens: Vec<&str> = tokens.collect();
+    let name = ordinary(node).next().unwrap_or_default().to_string();
+    let named = tokens.iter().position(|token| *token == name).unwrap_or(0);
+    // The declarator begins with the stars and parentheses before the name.
+    let mut start = named;
+    while start > 0 && matches!(tokens[start - 1], "*" | "(") {
+        start -= 1;
+    }
+    let specifiers = cleaned(&tokens[..start]);
+    let mut text = String::new();
+    for (declarator, _) in
+        declarators(&tokens[start..]).into_iter().zip(ordinary(node)).filter(|(_, name)| !defined.contains(name))
+    {
+        let words: Vec<String> = specifiers.iter().cloned().chain(cleaned(declarator)).collect();
+        text.push_str(&format!("extern {};\n", joined(&words)));
+    }
+    if text.contains("[]") {
+        return refuse(
+            FRONT_END,
+            format!("{name} is declared together with an array whose size only its initialiser tells"),
+        );
+    }
+    Ok(Item {
+        section: Section::Externals,
+        order: node.position.order,
+        name,
+        kind: "declaration",
+        file: closure.files[node.position.file as usize].path.clone(),
+        line: node.position.line,
+        reason: reason(closure, index),
+        preamble: String::new(),
+        text,
+        edits: Vec::new(),
+    })
+}
+
+/// The declarators of a declaration, without their initialisers.
+fn declarators<'t, 'a>(tokens: &'t [&'a str]) -> Vec<&'t [&'a str]> {
+    let mut found = Vec::new();
+    let (mut depth, mut start, mut end) = (0, 0, None);
+    for (index, token) in tokens.iter().enumerate() {
+        match *token {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            "=" if depth == 0 && end.is_none() => end = Some(index),
+            "," | ";" if depth == 0 => {
+                found.push(&tokens[start..end.unwrap_or(index)]);
+                (start, end) = (index + 1, None);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Words of an attribute that are about the definition, not about what callers see of it.
+const OF_DEFINITIONS: &[&str] = &["alias", "weak", "section", "constructor", "destructor", "used", "noinline", "cold"];
+
+/// Without `__attribute__((...))` that only a definition may have.
+fn without_definitions(words: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let is_attribute = matches!(words[at].as_str(), "__attribute__" | "__attribute");
+        let mut end = at + 1;
+        if is_attribute {
+            let mut depth = 0;
+            while end < words.len() {
+                depth += i32::from(words[end] == "(") - i32::from(words[end] == ")");
+                end += 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+        }
+        let drops = is_attribute && words[at..end].iter().any(|word| OF_DEFINITIONS.contains(&word.trim_matches('_')));
+        if !drops {
+            kept.extend_from_slice(&words[at..end]);
+        }
+        at = end;
+    }
+    kept
+}
+
 /// The words of the source text, attributes of no matter to a declaration left out.
 fn source_words(text: &str) -> Vec<String> {
     let bytes = text.as_bytes();
@@ -89,7 +188,7 @@ fn source_words(text: &str) -> Vec<String> {
     loop {
         at = lex::gap(bytes, at).end;
         if at >= bytes.len() {
-            return words;
+            return without_definitions(words);
         }
         if bytes[at] == b'\n' {
             at += 1;
@@ -108,6 +207,11 @@ fn source_words(text: &str) -> Vec<String> {
 fn token_words(closure: &Closure, node: &Node) -> Vec<String> {
     let tokens = node.tokens[..node.signature_tokens].iter();
     let texts: Vec<&str> = tokens.map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).collect();
+    cleaned(&texts)
+}
+
+/// Tokens without what a declaration must not have.
+fn cleaned(texts: &[&str]) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut at = 0;
     while at < texts.len() {
@@ -196,6 +300,19 @@ mod tests {
         for (source, expected) in cases {
             assert_eq!(joined(&source_words(source)), expected);
         }
+    }
+
+    #[test]
+    fn attributes_of_definitions_are_left_out() {
+        let source = "static int f(int a) __attribute__((alias(\"g\"))) __attribute__((noreturn))";
+        assert_eq!(joined(&source_words(source)), "int f(int a) __attribute__((noreturn))");
+    }
+
+    #[test]
+    fn declarators_are_told_apart() {
+        let tokens: Vec<&str> = "a = f ( 1 , 2 ) , * b , c [ 4 ] = { 1 , 2 } ;".split(' ').collect();
+        let found: Vec<String> = declarators(&tokens).iter().map(|words| words.join(" ")).collect();
+        assert_eq!(found, ["a", "* b", "c [ 4 ]"]);
     }
 
     #[test]

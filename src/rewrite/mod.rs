@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use crate::closure::{Closure, CopiedGroup, EdgeKind, Node};
+use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node};
 use crate::finding::{DATA_ADDED, Finding, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
 use crate::unit::clang::{Extent, StaticLocal};
 use crate::unit::groups::GroupId;
@@ -57,6 +57,14 @@ pub struct Item {
     pub edits: Vec<String>,
 }
 
+impl Item {
+    /// Does the text have preprocessor conditions of its own?
+    pub fn has_conditions(&self) -> bool {
+        let directives = self.text.lines().filter_map(|line| line.trim_start().strip_prefix('#'));
+        directives.map(str::trim_start).any(|directive| directive.starts_with("if"))
+    }
+}
+
 /// The names under which the module knows things.
 #[derive(Debug, Clone)]
 pub struct Naming {
@@ -99,21 +107,36 @@ const DYNAMIC_DEBUG: &str = "__UNIQUE_ID_ddebug";
 pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let nodes = by_group(closure);
+    let mut users: BTreeMap<u32, BTreeSet<Section>> = BTreeMap::new();
     for group in &closure.groups {
         let nodes = &nodes[&group.id];
-        items.push(copied(closure, sources, naming, group, nodes)?);
+        let item = copied(closure, sources, naming, group, nodes)?;
+        for id in &group.macros {
+            users.entry(*id).or_default().insert(item.section);
+        }
+        items.push(item);
     }
     let copied: BTreeSet<GroupId> = closure.groups.iter().map(|group| group.id).collect();
     let mut macros: BTreeSet<u32> = closure.groups.iter().flat_map(|group| &group.macros).copied().collect();
+    let defined: BTreeSet<&str> = closure
+        .graph
+        .node_weights()
+        .filter(|node| node.copied && node.extent == Extent::Whole)
+        .flat_map(|node| &node.names)
+        .filter(|(_, role)| matches!(role, Role::Function | Role::Variable))
+        .map(|(name, _)| name.as_str())
+        .collect();
     for index in closure.graph.node_indices() {
         let node = &closure.graph[index];
         let provided = node.extent == Extent::Signature && node.copied && !copied.contains(&node.group);
         if provided || is_called_target(closure, naming, index) {
-            items.push(declaration::declared(closure, sources, index)?);
+            let item = declaration::declared(closure, sources, index, &defined)?;
+            declared_macros(closure, sources, &item, &mut macros)?;
+            items.push(item);
         }
     }
     conditional_macros(closure, &items, &mut macros);
-    items.extend(macro_items(closure, sources, &macros)?);
+    items.extend(macro_items(closure, sources, &macros, &users)?);
     items.extend(forward_declarations(closure));
     items.sort_by_key(|item| (item.section, item.order));
     Ok(items)
@@ -245,6 +268,10 @@ fn copied(
         text.text.replace_range(at..at + length, &new);
     }
     let comment = sources.comment_above(closure, group.start)?;
+    if let Some(bytes) = group.pack {
+        text.text = format!("#pragma pack(push, {bytes})\n{}#pragma pack(pop)\n", text.text);
+        edits.push(format!("under the source's #pragma pack({bytes})"));
+    }
     Ok(Item {
         preamble: redefinitions.unwrap_or_default(),
         section,
@@ -266,6 +293,24 @@ fn is_static(closure: &Closure, node: &Node) -> bool {
     })
 }
 
+/// Macros of source files and private headers that a declaration spells, at any depth.
+fn declared_macros(closure: &Closure, sources: &mut Sources, item: &Item, macros: &mut BTreeSet<u32>) -> Result<()> {
+    let mut texts = vec![item.text.clone()];
+    while let Some(text) = texts.pop() {
+        let words: BTreeSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+        for (id, definition) in &closure.macros {
+            let file = &closure.files[definition.position.file as usize];
+            let is_own = matches!(file.class, Class::Source | Class::Private);
+            let ended = definition.undefined.is_some_and(|position| position.order < item.order);
+            let lives = definition.position.order < item.order && !ended;
+            if is_own && lives && words.contains(definition.name.as_str()) && macros.insert(*id) {
+                texts.push(sources.directive(closure, definition.position)?);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Names in a copied `#if` are macro references too, undefined ones included: the module must take the same branch.
 fn conditional_macros(closure: &Closure, items: &[Item], macros: &mut BTreeSet<u32>) {
     let mut names: BTreeSet<&str> = BTreeSet::new();
@@ -285,8 +330,14 @@ fn conditional_macros(closure: &Closure, items: &[Item], macros: &mut BTreeSet<u
     }
 }
 
-/// Definitions of macros that no header brings, or not as the patch has them.
-fn macro_items(closure: &Closure, sources: &mut Sources, macros: &BTreeSet<u32>) -> Result<Vec<Item>> {
+/// Definitions of macros that no header brings, or not as the patch has them. One that the source undefines (and may define
+/// anew) stands among the text that uses it, of whatever section (`users`).
+fn macro_items(
+    closure: &Closure,
+    sources: &mut Sources,
+    macros: &BTreeSet<u32>,
+    users: &BTreeMap<u32, BTreeSet<Section>>,
+) -> Result<Vec<Item>> {
     let inside = |order: u32| closure.groups.iter().any(|group| group.start.order <= order && order < group.end.order);
     let mut items = Vec::new();
     for id in macros {
@@ -297,8 +348,8 @@ fn macro_items(closure: &Closure, sources: &mut Sources, macros: &BTreeSet<u32>)
         if !copied && !changed {
             continue;
         }
-        let item = |position: crate::unit::place::Position, text: String| Item {
-            section: Section::Types,
+        let item = |section: Section, position: crate::unit::place::Position, text: String| Item {
+            section,
             order: position.order,
             name: definition.name.clone(),
             kind: "macro",
@@ -309,15 +360,20 @@ fn macro_items(closure: &Closure, sources: &mut Sources, macros: &BTreeSet<u32>)
             text,
             edits: Vec::new(),
         };
-        if !inside(definition.position.order) {
-            let text = sources.directive(closure, definition.position)?;
-            let undefine = if changed { format!("#undef {}\n", definition.name) } else { String::new() };
-            items.push(item(definition.position, undefine + &text));
-        }
-        if let Some(undefined) = definition.undefined.filter(|position| copied && !inside(position.order)) {
-            let source = matches!(closure.files[undefined.file as usize].class, Class::Source | Class::Private);
-            if source {
-                items.push(item(undefined, format!("#undef {}\n", definition.name)));
+        let is_copied = |file: u32| matches!(closure.files[file as usize].class, Class::Source | Class::Private);
+        let ends = definition.undefined.filter(|position| copied && is_copied(position.file));
+        let sections = match users.get(id) {
+            Some(sections) if ends.is_some() => sections.clone(),
+            _ => BTreeSet::from([Section::Types]),
+        };
+        for section in sections {
+            if !inside(definition.position.order) {
+                let text = sources.directive(closure, definition.position)?;
+                let undefine = if changed { format!("#undef {}\n", definition.name) } else { String::new() };
+                items.push(item(section, definition.position, undefine + &text));
+            }
+            if let Some(undefined) = ends.filter(|position| !inside(position.order)) {
+                items.push(item(section, undefined, format!("#undef {}\n", definition.name)));
             }
         }
     }
@@ -334,8 +390,11 @@ fn forward_declarations(closure: &Closure) -> Vec<Item> {
         .filter(|(_, role)| role.is_tag())
         .map(|(name, _)| name.as_str())
         .collect();
-    let wanted = closure.mentions.iter().filter(|mention| !mention.public && !defined.contains(mention.name.as_str()));
+    let needed = |mention: &&Mention| !mention.public && (mention.early || !defined.contains(mention.name.as_str()));
+    let wanted: BTreeMap<&str, &Mention> =
+        closure.mentions.iter().filter(needed).map(|mention| (mention.name.as_str(), mention)).collect();
     wanted
+        .into_values()
         .map(|mention| Item {
             section: Section::Types,
             order: 0,

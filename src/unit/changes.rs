@@ -44,6 +44,8 @@ pub struct Changes {
     /// Functions defined in both versions whose tokens differ.
     pub functions: Vec<String>,
     pub added_functions: Vec<String>,
+    /// All functions that the patched version defines (an alias is only declared).
+    pub defined: BTreeSet<String>,
     /// Those of them that other units can refer to.
     pub added_globals: Vec<String>,
     pub removed_functions: Vec<String>,
@@ -97,7 +99,7 @@ impl Version {
     /// The names of initcalls in it end in a counter and a line (include/linux/init.h, __initcall_id()).
     fn assembly(&self, interner: &Interner) -> BTreeSet<Vec<u8>> {
         let statements = self.statements.iter().map(|statement| &self.tokens[statement.tokens()]);
-        let assembly = statements.filter(|tokens| names::is_attribute_word(interner.text(tokens[0])));
+        let assembly = statements.filter(|tokens| names::is_asm_word(interner.text(tokens[0])));
         let text = |token: &Symbol| {
             let text = interner.text(*token);
             let counted = text.windows(INITCALL.len()).any(|part| part == INITCALL);
@@ -159,6 +161,9 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
     order.sort_by_key(|(_, uses)| uses.last().map(|(index, _)| *index));
     for (key, new) in order {
         let name = interner.string(key.0);
+        if new.iter().any(|(_, role)| *role == Role::Function) {
+            changes.defined.insert(name.clone());
+        }
         let Some(old) = before.by_name.get(key) else {
             if let Some((index, _)) = new.iter().find(|(_, role)| *role == Role::Function) {
                 changes.add_function(name, after.is_static(*index, &interner));
@@ -256,6 +261,14 @@ mod tests {
         assert!(!compare(one.as_bytes(), two.as_bytes()).concerns_code());
         let whats: Vec<_> = compare(two.as_bytes(), one.as_bytes()).declarations.iter().map(|d| d.what).collect();
         assert_eq!(whats, [What::Assembly]);
+    }
+
+    #[test]
+    fn a_function_that_begins_with_an_attribute_is_no_assembly() {
+        let before = "__attribute__((cold)) int f(void) { return 1; }";
+        let after = "__attribute__((cold)) int f(void) { return 2; }";
+        let changes = compare(before.as_bytes(), after.as_bytes());
+        assert_eq!((changes.functions, changes.declarations), (strings(&["f"]), vec![]));
     }
 
     #[test]

@@ -69,16 +69,64 @@ struct Flat {
     offsets: Vec<u32>,
 }
 
+/// Type names of GCC that clang doesn't have on x86-64, and types of the same format (GCC manual, "Floating Types"). The C
+/// library's headers use them.
+const FLOATING_TYPES: &[(&[u8], &[u8])] = &[
+    (b"_Float32", b"float"),
+    (b"_Float32x", b"double"),
+    (b"_Float64", b"double"),
+    (b"_Float64x", b"long double"),
+    (b"_Float128", b"__float128"),
+];
+
+/// A token as libclang is to read it.
+fn rendered(text: &[u8]) -> &[u8] {
+    if !text.starts_with(b"_Float") {
+        return text;
+    }
+    FLOATING_TYPES.iter().find(|(name, _)| *name == text).map_or(text, |(_, same)| same)
+}
+
+/// The arguments of an attribute that clang knows only without them, if the token before is its name:
+/// `__malloc__(fclose, 1)` (GCC manual, "Common Function Attributes").
+fn hidden_arguments(unit: &Expanded, index: usize) -> std::ops::Range<usize> {
+    let is = |at: usize, text: &[u8]| at < unit.tokens.len() && unit.text(at) == text;
+    if !is(index, b"(") || index == 0 || !is(index - 1, b"__malloc__") {
+        return 0..0;
+    }
+    let mut depth = 0;
+    for end in index..unit.tokens.len() {
+        depth += i32::from(is(end, b"(")) - i32::from(is(end, b")"));
+        if depth == 0 {
+            return index..end + 1;
+        }
+    }
+    0..0
+}
+
 impl Flat {
     fn new(unit: &Expanded) -> Flat {
         let mut text = Vec::with_capacity(unit.tokens.len() * 6);
         let mut offsets = Vec::with_capacity(unit.tokens.len());
+        let mut hidden = 0..0;
         for (index, token) in unit.tokens.iter().enumerate() {
+            if hidden.is_empty() {
+                hidden = hidden_arguments(unit, index);
+            }
+            if hidden.contains(&index) {
+                // Each token keeps an offset of its own.
+                offsets.push(text.len() as u32);
+                text.push(b' ');
+                if index + 1 == hidden.end {
+                    hidden = 0..0;
+                }
+                continue;
+            }
             if token.kind == Kind::Pragma && text.last().is_some_and(|byte| *byte != b'\n') {
                 text.push(b'\n');
             }
             offsets.push(text.len() as u32);
-            let token_text = unit.text(index);
+            let token_text = rendered(unit.text(index));
             text.extend_from_slice(token_text);
             let ends_line = token.kind == Kind::Pragma || matches!(token_text, b";" | b"{" | b"}");
             text.push(if ends_line { b'\n' } else { b' ' });
@@ -387,7 +435,8 @@ impl Visitor<'_, '_> {
     fn push(&mut self, need: Need) {
         let key = match need {
             Need::Statement(statement) => (statement, 0),
-            Need::Object { declaration, definition, .. } => (definition.unwrap_or(declaration), 1),
+            // One statement may declare several, each with its own decision.
+            Need::Object { name, .. } => (StatementId(name.0), 1),
             Need::Tag { name, .. } => (StatementId(name.0), 2),
         };
         if self.seen.insert(key) {

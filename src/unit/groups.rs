@@ -140,6 +140,11 @@ fn function_name(tokens: &[Symbol], interner: &Interner, start: usize, brace: us
             continue;
         }
         if text(before) == b")" {
+            let inner = matching_open(tokens, interner, start, before)? + 1;
+            if inner + 1 == before && is_identifier(text(inner)) {
+                // `int (f)(int a) {`, which keeps a macro `f` out.
+                return Some(inner as u32);
+            }
             // A parenthesised declarator, `int (*f(int a))(int b) {`: the function's name is the first one called.
             return (start..before)
                 .find(|index| {

@@ -9,6 +9,7 @@ pub mod lex;
 pub mod library;
 pub mod names;
 pub mod place;
+pub mod pragmas;
 pub mod text;
 pub mod worker;
 

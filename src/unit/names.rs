@@ -37,6 +37,10 @@ pub struct Name {
     pub token: u32,
 }
 
+pub fn is_asm_word(text: &[u8]) -> bool {
+    matches!(text, b"asm" | b"__asm__" | b"__asm")
+}
+
 pub fn is_attribute_word(text: &[u8]) -> bool {
     matches!(text, b"__attribute__" | b"__attribute" | b"asm" | b"__asm__" | b"__asm" | b"_Alignas")
 }
@@ -158,6 +162,9 @@ impl<'a> Scan<'a> {
                     if !done && (candidate.is_none() || self.text(inner) == b"*") {
                         let name = self.inner_name(inner);
                         if let Some((name, is_function)) = name {
+                            // `int (f)(int a);`, which keeps a macro `f` out.
+                            let alone = name == inner && self.text(name + 1) == b")" && self.text(name + 2) == b"(";
+                            let is_function = is_function || alone;
                             self.declare(name, is_typedef, is_function);
                             done = true;
                         }
@@ -351,6 +358,8 @@ mod tests {
             ("foo_t f(void) { return 0; } ;", &[("f", Role::Function)]),
             ("int (*g(int a))(int b) { return 0; }", &[("g", Role::Function)]),
             ("struct s f(struct s *p) { }", &[("f", Role::Function)]),
+            ("static foo_t (f)(foo_t a) { return a; }", &[("f", Role::Function)]),
+            ("static foo_t (f)(foo_t a);", &[("f", Role::Prototype)]),
             ("_Static_assert(1, \"x\");", &[]),
             ("extern foo_t a[], (*fp[2])(void);", &[("a", Role::Variable), ("fp", Role::Variable)]),
         ];
