@@ -123,9 +123,11 @@ fn decompress(payload: &[u8]) -> Decoded<Vec<u8>> {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => filter(Program::new("xz").arg("-dc"), stream),
         [0x5d, 0, 0, ..] => filter(Program::new("xz").args(["--format=lzma", "-dc"]), stream),
         [b'B', b'Z', b'h', ..] => filter(Program::new("bzip2").arg("-dc"), stream),
-        [0x89, b'L', b'Z', b'O', ..] => Err("it is compressed with lzo (CONFIG_KERNEL_LZO), which is not supported; build it \
+        [0x89, b'L', b'Z', b'O', ..] => {
+            Err("it is compressed with lzo (CONFIG_KERNEL_LZO), which is not supported; build it \
              with another one (CONFIG_KERNEL_ZSTD)"
-            .into()),
+                .into())
+        }
         _ => Err("its payload is of an unknown compression".into()),
     }
 }
@@ -322,7 +324,8 @@ fn symbol(data: &[u8], table: usize, index: usize, text: &[u8], address: u64) ->
     }
     let name = String::from_utf8(name).ok()?;
     let mut characters = name.chars();
-    let kind = characters.next().filter(char::is_ascii_alphabetic)?;
+    // nm's `?` is a symbol of a section that it has no letter for (an empty .data_nosave).
+    let kind = characters.next().filter(|kind| kind.is_ascii_alphabetic() || *kind == '?')?;
     Some(Symbol { name: characters.as_str().into(), address, kind, section: 0 })
 }
 
@@ -388,12 +391,12 @@ mod tests {
         let long = format!("t{}", "x".repeat(200));
         let symbols: Vec<(String, u32)> = (0..300)
             .map(|i| (if i == 7 { long.clone() } else { format!("Tsock_{i}") }, (-1 - 16 * i) as u32))
-            .chain([("Dpcpu".into(), 0x40)])
+            .chain([("Dpcpu".into(), 0x40), ("?__nosave_begin".into(), 0x80)])
             .collect();
         let borrowed: Vec<(&str, u32)> = symbols.iter().map(|(n, o)| (n.as_str(), *o)).collect();
         for (offsets_last, sequence) in [(false, false), (false, true), (true, false)] {
             let decoded = kallsyms(&tables(&borrowed, offsets_last, sequence)).unwrap();
-            assert_eq!(decoded.len(), 301);
+            assert_eq!((decoded.len(), decoded[301].kind), (302, '?'));
             assert_eq!((decoded[1].name.as_str(), decoded[1].kind), ("sock_1", 'T'));
             assert_eq!(decoded[1].address, 0xffff_ffff_8100_0010);
             assert_eq!(decoded[7].name.len(), 200);

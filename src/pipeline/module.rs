@@ -354,7 +354,10 @@ pub fn rendered(
     }
     let entries: Vec<_> = externals.iter().filter_map(External::entry).collect();
     files.push(("Kbuild".into(), render::kbuild(name, &objects)?));
-    files.push(("Makefile".into(), render::makefile(name, &options.kernel)?));
+    let compiler = parts.first().map(|part| part.unit.command.compiler.as_str());
+    // A path is of this machine; the kernel's make then takes its own default, and warns where that is another version.
+    let compiler = compiler.filter(|compiler| !compiler.contains('/'));
+    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler)?));
     files.push(("klp.symbols".into(), symbols_file::render(&entries)));
     Ok(Module { files })
 }

@@ -206,11 +206,7 @@ pub(super) fn write_commands(source: &Path, build: &Path, folder: &Path, progres
 }
 
 /// The build's compile commands; `scratch` is a folder that may receive a copy of the build folder meanwhile.
-pub(super) fn commands_of(
-    trees: Trees<'_>,
-    scratch: &Path,
-    progress: Progress<'_>,
-) -> Result<Vec<CompileCommand>> {
+pub(super) fn commands_of(trees: Trees<'_>, scratch: &Path, progress: Progress<'_>) -> Result<Vec<CompileCommand>> {
     let commands = if is_built(trees.build) {
         progress("collect compile commands (.cmd files)");
         commands::from_cmd_files(trees)?

@@ -226,7 +226,8 @@ fn check_image(image: &Image, path: &Path, release: &str, config: &Config, build
         return apart(format!("is {}, {} is {release}", image.banner.release, build.display()));
     }
     // Since 5.8 the banner begins with what the configuration holds, `gcc (Debian 12.2.0-14) 12.2.0`; before with `gcc version`.
-    let compiler = config.get("CC_VERSION_TEXT").and_then(|text| text.split_once(' ')).map_or("", |(_, version)| version);
+    let compiler =
+        config.get("CC_VERSION_TEXT").and_then(|text| text.split_once(' ')).map_or("", |(_, version)| version);
     if !image.banner.compiler.starts_with("gcc version") && !image.banner.compiler.contains(compiler) {
         return apart(format!("was built with {}, the configuration says {compiler}", image.banner.compiler));
     }

@@ -1,4 +1,5 @@
 //! What tests on a real kernel share: the prepared kernel, and sessions.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod json;
 pub mod kernel;
