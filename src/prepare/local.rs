@@ -156,7 +156,7 @@ fn check_source(trees: Trees<'_>) -> Result<()> {
     let (makefile, header) = (source.join("Makefile"), build.join("include/generated/uapi/linux/version.h"));
     let read = |path: &Path| std::fs::read_to_string(path).map_err(io("read", path));
     let (wanted, made) = (version_of_makefile(&read(&makefile)?), version_of_header(&read(&header)?));
-    if wanted.is_none() || wanted != made {
+    if !same_version(wanted, made) {
         let text = |version: Option<[u32; 3]>| version.map_or("unknown".into(), |[a, b, c]| format!("{a}.{b}.{c}"));
         return refuse(
             KERNEL_INVALID,
@@ -176,6 +176,12 @@ fn check_source(trees: Trees<'_>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A header's last part is at most 255 where only LINUX_VERSION_CODE tells it.
+fn same_version(source: Option<[u32; 3]>, header: Option<[u32; 3]>) -> bool {
+    let (Some(source), Some(header)) = (source, header) else { return false };
+    source == header || (source[..2] == header[..2] && source[2] > 255 && header[2] == 255)
 }
 
 /// VERSION, PATCHLEVEL and SUBLEVEL at the top of the kernel's Makefile.
@@ -357,6 +363,15 @@ mod tests {
         assert!(why().contains("olddefconfig modules_prepare"));
         std::fs::write(build.join(".config"), "").unwrap();
         assert!(why().contains(&format!("make -C {} O={} modules_prepare", source.display(), build.display())));
+    }
+
+    #[test]
+    fn versions_of_source_and_build_folder_are_compared() {
+        let source = version_of_makefile("# SPDX\nVERSION = 5\nPATCHLEVEL = 4\nSUBLEVEL = 300\nEXTRAVERSION =\n");
+        assert_eq!(source, Some([5, 4, 300]));
+        let code = version_of_header("#define LINUX_VERSION_CODE 328959\n#define KERNEL_VERSION(a,b,c) 1\n");
+        assert_eq!(code, Some([5, 4, 255]));
+        assert!(same_version(source, code) && !same_version(source, Some([5, 4, 254])) && !same_version(None, None));
     }
 
     #[test]
