@@ -5,6 +5,7 @@
 //! In the sessions `$SOURCE`, `$BUILD`, `$MODULES` and `$IMAGE` are its parts, `$DEBIAN` is the folder of the prepared Debian
 //! kernel, and the cache is a scratch folder in which it is prepared as `own`.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! What tests on a real kernel share: the prepared kernel, and sessions.
-#![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod json;
 pub mod kernel;
