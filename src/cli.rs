@@ -16,6 +16,7 @@ use crate::link::symbols_file;
 use crate::pipeline::{self, Options, Plan};
 use crate::prepare::{self, kernels};
 use crate::render::{json, output};
+use crate::scratch;
 use crate::unit::worker;
 use crate::vm;
 
@@ -606,40 +607,6 @@ impl Built {
                 Ok(Built { name, kernel, objects: objects.into_iter().collect() })
             }
             _ => refuse(USAGE, format!("{} is not a livepatch.json of this program", path.display())),
-        }
-    }
-}
-
-/// Scratch folders that a Ctrl-C must not leave behind.
-mod scratch {
-    use std::collections::BTreeSet;
-    use std::path::{Path, PathBuf};
-    use std::sync::Mutex;
-
-    use crate::finding::{Result, io};
-
-    static FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-    /// A folder that goes with the value, or with the program when it is interrupted.
-    pub struct Folder(tempfile::TempDir);
-
-    impl Folder {
-        pub fn new() -> Result<Folder> {
-            let all = std::env::temp_dir();
-            let folder =
-                tempfile::Builder::new().prefix("klp-extract-").tempdir().map_err(io("create a folder in", &all))?;
-            FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).insert(folder.path().to_path_buf());
-            Ok(Folder(folder))
-        }
-
-        pub fn path(&self) -> &Path {
-            self.0.path()
-        }
-    }
-
-    pub fn remove_all() {
-        for folder in FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-            let _ = std::fs::remove_dir_all(folder);
         }
     }
 }

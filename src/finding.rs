@@ -95,6 +95,7 @@ registry! {
     DATA_DUPLICATED Refuse "data-duplicated" "A copied function uses data of which the running kernel has no symbol; a copy would be another object."
     DATA_ADDED Warning "data-added" "The patch adds data: it lives in the livepatch, starts anew with every load, and is gone when the livepatch is removed or replaced."
     READ_ONLY_KEY Refuse "read-only-key" "Copied code has a static branch on a key that is read-only after boot; on this kernel, loading such a module Oopses."
+    THIS_MODULE Refuse "this-module" "Copied code uses THIS_MODULE (try_module_get(), an owner, ...), which would be the livepatch instead of the patched module: references would be counted on the wrong one. Write the module that is meant by hand, e.g. find it through an object that it owns."
     ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
     ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."
     NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two things; make two livepatches, or rename by hand."

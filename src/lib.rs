@@ -19,6 +19,7 @@ pub mod prepare;
 pub mod process;
 pub mod render;
 pub mod rewrite;
+pub mod scratch;
 pub mod sweep;
 pub mod unit;
 pub mod vm;

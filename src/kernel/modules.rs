@@ -18,7 +18,7 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// Lists `.ko`, `.ko.xz` and `.ko.zst` files; none is opened.
+    /// Lists `.ko`, `.ko.xz`, `.ko.zst` and `.ko.gz` files; none is opened.
     pub fn list(folder: &Path) -> Result<Modules> {
         let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
         // `build` and `source` link to whole kernel trees.
@@ -83,15 +83,16 @@ impl Modules {
 }
 
 fn stem(file: &str) -> Option<&str> {
-    [".ko", ".ko.xz", ".ko.zst"].into_iter().find_map(|suffix| file.strip_suffix(suffix))
+    [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].into_iter().find_map(|suffix| file.strip_suffix(suffix))
 }
 
 /// The bytes of a module file, decompressed.
 pub fn contents(path: &Path) -> Result<Vec<u8>> {
     match path.extension().and_then(|e| e.to_str()) {
-        Some("xz") => {
+        Some(kind @ ("xz" | "gz")) => {
             let doing = format!("decompress {}", path.display());
-            Program::new("xz").arg("-dc").arg("--").arg(path).run(&doing)
+            let program = Program::new(if kind == "xz" { "xz" } else { "gzip" });
+            program.arg("-dc").arg("--").arg(path).run(&doing)
         }
         Some("zst") => {
             let file = std::fs::File::open(path).map_err(io("open", path))?;

@@ -7,7 +7,8 @@ use crate::affected::Target;
 use crate::check;
 use crate::closure::{Closure, Scope, WILDCARD};
 use crate::finding::{
-    ADDRESS_ESCAPES, DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse,
+    ADDRESS_ESCAPES, DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, THIS_MODULE, io,
+    refuse,
 };
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
@@ -265,11 +266,16 @@ fn part<'a>(
         }
         compiled => compiled,
     };
-    let check::Compiled { undefined, keys } = compiled?;
+    let check::Compiled { undefined, keys, this_module } = compiled?;
     let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
     let outside = undefined.iter().filter(|name| !new.contains(*name));
     part.externals = outside.map(|name| resolver.resolve(name)).collect::<Result<Vec<_>>>()?;
     part.findings = resolver.read_only_keys(&keys);
+    if this_module {
+        let message =
+            "copied code, or an inline function that it calls, uses THIS_MODULE, which would be the livepatch";
+        part.findings.push(Finding::new(THIS_MODULE, message).at(unit.command.source.as_str(), None));
+    }
     Ok(part)
 }
 
@@ -354,7 +360,10 @@ pub fn rendered(
     }
     let entries: Vec<_> = externals.iter().filter_map(External::entry).collect();
     files.push(("Kbuild".into(), render::kbuild(name, &objects)?));
-    files.push(("Makefile".into(), render::makefile(name, &options.kernel)?));
+    let compiler = parts.first().map(|part| part.unit.command.compiler.as_str());
+    // A path is of this machine; the kernel's make then takes its own default, and warns where that is another version.
+    let compiler = compiler.filter(|compiler| !compiler.contains('/'));
+    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler)?));
     files.push(("klp.symbols".into(), symbols_file::render(&entries)));
     Ok(Module { files })
 }

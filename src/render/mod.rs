@@ -96,11 +96,12 @@ pub fn kbuild(name: &str, objects: &[ObjectFile]) -> Result<String> {
     render("Kbuild", &context)
 }
 
-/// The Makefile. `kernel` is what `-k` was given.
-pub fn makefile(name: &str, kernel: &str) -> Result<String> {
+/// The Makefile. `kernel` is what `-k` was given; `compiler` the one of the kernel's build, by a name on the path.
+pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("kernel", kernel);
+    context.insert("compiler", &compiler);
     render("Makefile", &context)
 }
 

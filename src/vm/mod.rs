@@ -173,7 +173,12 @@ fn boot(
 
 fn failed(output: &Output) -> Error {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Finding::new(TOOL_FAILED, format!("{QEMU} failed: {}", stderr.trim())).into()
+    // QEMU's words for a vmlinux without CONFIG_PVH.
+    let advice = match stderr.contains("PVH ELF Note") {
+        true => "\n  a vmlinux doesn't boot; prepare the kernel with its bzImage as --image",
+        false => "",
+    };
+    Finding::new(TOOL_FAILED, format!("{QEMU} failed: {}{advice}", stderr.trim())).into()
 }
 
 /// A file that QEMU writes; a machine that never got so far left none.
