@@ -1,5 +1,6 @@
 //! From a patch to a livepatch module: one line a stage, each computed from the earlier ones and never changed after.
 
+mod evidence;
 mod module;
 mod units;
 
@@ -11,6 +12,7 @@ pub use units::{original, side_by_side_on};
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
 use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity};
+use crate::judge;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
@@ -108,6 +110,8 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     findings.extend(units.iter().flat_map(units::declaration_findings));
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
+    progress("judge: what replacing functions can't do, and what a person must decide");
+    findings.extend(judge::judge(&evidence::evidence(kernel, &applied, &units, scratch)?));
     allow(&mut findings, &options.allow);
     let is_refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if !is_refused && units.iter().all(|unit| unit.affected.targets.is_empty()) {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::affected::{self, origin};
-use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result};
+use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, Result};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
@@ -184,15 +184,12 @@ pub fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
     let finding = |declaration: &changes::Declaration| {
         let name = &declaration.name;
         let (id, message) = match declaration.what {
-            What::Type | What::Typedef => (
-                LAYOUT_CHANGED,
-                format!("the type {name} changes; objects that the running kernel already has keep the old one"),
-            ),
             What::Initialiser | What::Variable => {
                 (DATA_CHANGED, format!("the initial value of {name} changes, which the running kernel has long read"))
             }
             What::Assembly => (ASSEMBLY_CHANGED, "assembly at file scope changes or goes".to_string()),
-            What::Prototype => return None,
+            // [`crate::judge`] compares both versions' types.
+            What::Type | What::Typedef | What::Prototype => return None,
         };
         Some(Finding::new(id, message).at(unit.command.source.as_str(), None))
     };

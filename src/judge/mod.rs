@@ -1,0 +1,131 @@
+//! What a person has to judge, and what replacing functions can't do although each function could be replaced.
+//!
+//! Every rule reads both versions of the changed units: expanded tokens with their places ([`Listing`]), GCC's own layouts
+//! where types or prototypes change ([`Types`]), and the object code. The names that rules go by are tables, each with its
+//! source. A rule never changes what is replaced; it only says what it sees.
+
+mod constants;
+mod contracts;
+pub mod escapes;
+mod initialisation;
+mod layouts;
+mod pairs;
+mod prototypes;
+mod tables;
+mod transition;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::affected::Affected;
+use crate::finding::{Finding, INIT_CODE, INIT_ONLY};
+use crate::object::facts::Facts;
+use crate::object::types::Types;
+use crate::unit::changes::{Changes, What};
+use crate::unit::listing::{Body, Listing};
+
+/// Names shown in a list before it says how many more there are.
+const SHOWN: usize = 12;
+
+/// One changed unit.
+#[derive(Debug)]
+pub struct Unit<'a> {
+    pub source: &'a str,
+    /// `vmlinux` or a module's name.
+    pub object: &'a str,
+    pub changes: &'a Changes,
+    pub affected: &'a Affected,
+    /// Of the object before the patch.
+    pub facts: &'a Facts,
+    pub before: Listing,
+    pub after: Listing,
+    /// Both versions' types, where a declaration or a function's signature changes.
+    pub types: Option<(Types, Types)>,
+}
+
+/// What the rules are given.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    pub units: Vec<Unit<'a>>,
+    /// Files of the kernel that the patch changes: name, text before, text after.
+    pub files: Vec<(String, String, String)>,
+    /// Names that the kernel or its modules export.
+    pub exports: BTreeSet<&'a str>,
+    /// Functions of vmlinux that are only reached from `__init` code: who calls them.
+    pub boot_callers: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// All findings, in the order of the rules.
+pub fn judge(evidence: &Evidence) -> Vec<Finding> {
+    let mut findings = layouts::findings(evidence);
+    findings.extend(prototypes::findings(evidence));
+    findings.extend(pairs::findings(evidence));
+    findings.extend(contracts::findings(evidence));
+    findings.extend(constants::findings(evidence));
+    findings.extend(initialisation::findings(evidence));
+    findings.extend(transition::findings(evidence));
+    findings.extend(boot_only(evidence));
+    findings
+}
+
+/// Targets that only `__init` code of other files calls: that code is gone when a livepatch is loaded.
+fn boot_only(evidence: &Evidence) -> Vec<Finding> {
+    let targets =
+        || evidence.units.iter().flat_map(|unit| unit.affected.targets.iter().map(move |target| (unit, target)));
+    let all = targets().all(|(_, target)| evidence.boot_callers.contains_key(&target.name));
+    let id = if all { INIT_ONLY } else { INIT_CODE };
+    let boot = targets().filter_map(|(unit, target)| Some((unit, target, evidence.boot_callers.get(&target.name)?)));
+    boot.map(|(unit, target, callers)| {
+        let message =
+            format!("{} is only called at boot, by __init code of other files: {}", target.name, list(callers.iter()));
+        Finding::new(id, message).at(unit.source, None)
+    })
+    .collect()
+}
+
+/// Do both versions' types have to be compared? Reading them costs a compilation each.
+pub fn needs_types(changes: &Changes, before: &Listing, after: &Listing) -> bool {
+    let typed = |what: What| matches!(what, What::Type | What::Typedef | What::Prototype);
+    changes.declarations.iter().any(|declaration| typed(declaration.what))
+        || changes.functions.iter().any(|name| signature_differs(before, after, name))
+}
+
+fn signature_differs(before: &Listing, after: &Listing, name: &str) -> bool {
+    let (Some(old), Some(new)) = (before.function(name), after.function(name)) else { return false };
+    let words = |body: &Body| body.words().take(body.opening()).map(str::to_string).collect::<Vec<_>>();
+    words(&old) != words(&new)
+}
+
+impl Unit<'_> {
+    /// Functions that both versions define and the patch changes, with both bodies.
+    fn changed(&self) -> impl Iterator<Item = (&str, Body<'_>, Body<'_>)> {
+        self.changes.functions.iter().filter_map(|name| {
+            let (before, after) = (self.before.function(name)?, self.after.function(name)?);
+            Some((name.as_str(), before, after))
+        })
+    }
+
+    /// Does the livepatch bring this function's new code, be it within another function?
+    fn is_replaced(&self, name: &str) -> bool {
+        let affected = self.affected;
+        affected.targets.iter().any(|target| target.name == name)
+            || affected.patched.iter().any(|patched| patched == name)
+            || affected.affected.iter().any(|function| function.name == name)
+    }
+
+    /// Functions of this version before the patch that call another and that the patch doesn't edit.
+    fn unpatched_callers(&self, callee: &str) -> BTreeSet<String> {
+        let edited = |name: &str| self.changes.functions.iter().any(|changed| changed == name);
+        let others = self.before.functions().filter(|(name, _)| *name != callee && !edited(name));
+        let calls = |body: &Body| body.calls().iter().any(|call| call.name == callee);
+        others.filter(|(_, body)| calls(body)).map(|(name, _)| name.to_string()).collect()
+    }
+}
+
+/// `a, b and 3 more`.
+fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_string()).collect();
+    match names.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{} and {more} more", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
+    }
+}
