@@ -124,7 +124,8 @@ registry! {
     INIT_ONLY Refuse "init-only" "The change only concerns code that runs while booting, loading or unloading: a livepatch comes too late."
     INIT_CODE Warning "init-code" "A part of the change only concerns code that runs while booting, loading or unloading; that part has no effect on a running kernel."
     FOLDED_FUNCTION Refuse "folded-function" "GCC made one function of two with equal code; hooking one would replace the other as well. Patch the callers."
-    DATA_CHANGED Refuse "data-changed" "The patch changes the contents or the size of an object that the running kernel already has; function replacement doesn't reach it. Change it in a pre-patch callback, or use shadow variables."
+    DATA_CHANGED Refuse "data-changed" "The patch changes the contents of an object that the running kernel already has; function replacement doesn't reach it. Change it in a pre-patch callback, or use shadow variables."
+    DATA_RESIZED Refuse "data-resized" "The patch changes the size of an object that the running kernel already has; new code would reach beyond it. Keep its size, and put what is new into an object of the livepatch's own or into shadow variables."
     COLD_PART Warning "cold-part" "A target's original has a part that GCC moved away (`.cold`): a task asleep in it may be switched while it runs old code."
     NO_CODE_CHANGE Note "no-code-change" "The function's source or position in the report makes it affected, but its object code is the same before and after the patch."
     NOT_EMITTED Note "not-emitted" "A changed function has no code in this TU: GCC dropped it as unused."
@@ -158,6 +159,34 @@ registry! {
     VM_BEHAVIOUR_UNCHANGED Judge "vm-behaviour-unchanged" "No trigger behaves differently while the livepatch is loaded: it may fix nothing, or the triggers don't reach the fix."
 }
 
+/// Refusals that a person can allow: what comes after them still yields a module that is what it says, only its rightness is
+/// that person's judgement. All others say that something is missing without which there is no right module. Findings to judge
+/// can all be allowed.
+pub const ALLOWABLE: &[Id] = &[
+    LAYOUT_CHANGED,
+    FUNCTION_POINTER_CHANGED,
+    EXPORTED_PROTOTYPE_CHANGED,
+    PROTOTYPE_CHANGED,
+    DATA_CHANGED,
+    DATA_DUPLICATED,
+    STATIC_LOCAL,
+    ASSEMBLY_CHANGED,
+    INIT_ONLY,
+    NO_FTRACE_SITE,
+    FOLDED_FUNCTION,
+    NOT_FAITHFUL,
+    TOKENS_DIFFER,
+];
+
+/// Can `--allow` name it?
+pub fn is_allowable(id: Id) -> bool {
+    match id.0.severity {
+        Severity::Refuse => ALLOWABLE.contains(&id),
+        Severity::Judge => true,
+        Severity::Warning | Severity::Note => false,
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
@@ -171,11 +200,14 @@ pub struct Finding {
     /// Counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
+    /// The reason why a person allows it (`--allow`); its severity is then a note's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<String>,
 }
 
 impl Finding {
     pub fn new(id: Id, message: impl Into<String>) -> Finding {
-        Finding { id, severity: id.0.severity, message: message.into(), file: None, line: None }
+        Finding { id, severity: id.0.severity, message: message.into(), file: None, line: None, allowed: None }
     }
 
     pub fn at(mut self, file: impl Into<String>, line: Option<u32>) -> Finding {
@@ -194,6 +226,9 @@ impl fmt::Display for Finding {
             Severity::Note => "note",
         };
         write!(f, "{word}[{}]: {}", self.id.0.id, self.message)?;
+        if let Some(reason) = &self.allowed {
+            write!(f, "\n  allowed: {reason}")?;
+        }
         if let Some(file) = &self.file {
             write!(f, "\n  --> {file}")?;
             if let Some(line) = self.line {

@@ -78,11 +78,13 @@ fn note(unit: &Unit, before: &Types, after: &Types, key: Key, change: TypeChange
         embedding: BTreeMap::new(),
         users: BTreeMap::new(),
     });
-    for other in before.embedding(key.0, &key.1) {
-        let size = |types: &Types| types.tags.get(&other).map_or(0, |layout: &Layout| layout.size);
+    let embedding = before.embedding(key.0, &key.1);
+    for other in &embedding {
+        let size = |types: &Types| types.tags.get(other).map_or(0, |layout: &Layout| layout.size);
         entry.embedding.insert(format!("{}{}", other.0.keyword(), other.1), (size(before), size(after)));
     }
-    for (user, replaced) in users(unit, before, &key) {
+    // Who uses what holds the type depends on its size.
+    for (user, replaced) in std::iter::once(&key).chain(&embedding).flat_map(|key| users(unit, before, key)) {
         *entry.users.entry(user).or_insert(replaced) |= replaced;
     }
 }
@@ -98,8 +100,7 @@ fn place(unit: &Unit, (kind, name): &Key) -> (String, u32) {
     at.map_or_else(|| (unit.source.to_string(), 0), |body| (body.file().to_string(), body.line(0)))
 }
 
-/// Functions with code in this unit that name the type, or use a member that no other type has, or whose code changes
-/// although their text doesn't.
+/// Functions of the object in which there is code that names the type, or uses a member that no other type has.
 fn users(unit: &Unit, before: &Types, key: &Key) -> BTreeMap<String, bool> {
     let own: BTreeSet<&str> =
         before.tags.get(key).into_iter().flat_map(|layout| own_members(layout, before, key)).collect();
@@ -125,20 +126,9 @@ fn users(unit: &Unit, before: &Types, key: &Key) -> BTreeMap<String, bool> {
             }
         })
     };
-    let mut found = BTreeMap::new();
-    for (name, body) in unit.before.functions().filter(|(_, body)| uses(body)) {
-        let replaced = unit.is_replaced(name);
-        if replaced || has_code(unit, name) || body.file() == unit.source {
-            found.insert(name.to_string(), replaced);
-        }
-    }
-    found
-}
-
-/// Under its own name or as a clone's.
-fn has_code(unit: &Unit, name: &str) -> bool {
-    let is = |other: &str| other == name || other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    unit.facts.functions.iter().any(|function| is(&function.name))
+    let users = unit.before.functions().filter(|(_, body)| uses(body));
+    let places = users.flat_map(|(name, _)| unit.places(name));
+    places.map(|place| (place.clone(), unit.is_replaced(&place))).collect()
 }
 
 /// Names of members that tell the type: no other record of the unit has such a member.

@@ -17,6 +17,7 @@ mod transition;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::affected::Affected;
+use crate::affected::clones::CloneReport;
 use crate::finding::{Finding, INIT_CODE, INIT_ONLY};
 use crate::object::facts::Facts;
 use crate::object::types::Types;
@@ -36,6 +37,8 @@ pub struct Unit<'a> {
     pub affected: &'a Affected,
     /// Of the object before the patch.
     pub facts: &'a Facts,
+    /// GCC's report on it.
+    pub clones: &'a CloneReport,
     pub before: Listing,
     pub after: Listing,
     /// Both versions' types, where a declaration or a function's signature changes.
@@ -110,6 +113,13 @@ impl Unit<'_> {
         affected.targets.iter().any(|target| target.name == name)
             || affected.patched.iter().any(|patched| patched == name)
             || affected.affected.iter().any(|function| function.name == name)
+    }
+
+    /// Functions of the object before the patch that have a function's code: itself, clones, those that it is inlined into.
+    fn places(&self, name: &str) -> BTreeSet<String> {
+        let holders = self.clones.holders([name]);
+        let names = std::iter::once(name).chain(holders.iter().map(|step| step.to.as_str()));
+        names.filter(|name| self.facts.named(name).is_some()).map(str::to_string).collect()
     }
 
     /// Functions of this version before the patch that call another and that the patch doesn't edit.

@@ -64,6 +64,7 @@ fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Pa
         changes: &plan.changes,
         affected: &plan.affected,
         facts: &plan.before.facts,
+        clones: &plan.before.clones,
         before,
         after,
         types,

@@ -11,7 +11,7 @@ pub use units::{original, side_by_side_on};
 
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
-use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity};
+use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity};
 use crate::judge;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
@@ -142,6 +142,7 @@ pub fn create(
     progress("check: compile and validate");
     let compared = module::checked(kernel, &parts, &module, scratch, &mut findings)?;
     settle(&mut findings, &options.allow)?;
+    findings.extend(unused(&findings, &options.allow));
     Ok(module::livepatch(options, parts, module, findings, compared))
 }
 
@@ -150,7 +151,7 @@ fn allow(findings: &mut [Finding], allowed: &BTreeMap<String, String>) {
     for finding in findings.iter_mut().filter(|finding| finding.severity <= Severity::Judge) {
         if let Some(reason) = allowed.get(finding.id.0.id) {
             finding.severity = Severity::Note;
-            finding.message.push_str(&format!("\nallowed: {reason}"));
+            finding.allowed = Some(reason.clone());
         }
     }
 }
