@@ -16,7 +16,7 @@ use std::path::Path;
 
 use klp_extract::affected::{Affected, Input, Target, affected};
 use klp_extract::finding::Finding;
-use klp_extract::judge::{self, Evidence, Unit};
+use klp_extract::judge::{self, Context, File, Unit};
 use klp_extract::kernel::command::CompileCommand;
 use klp_extract::kernel::symbols::{Symbol, SymbolTable};
 use klp_extract::object::facts::Facts;
@@ -106,12 +106,14 @@ fn findings(case: &Path, expect: &str) -> Vec<Finding> {
         let (name, by) = line.split_once(' ').unwrap();
         boot_callers.entry(name.into()).or_default().insert(by.into());
     }
-    judge::judge(&Evidence {
-        units: vec![unit],
-        files: vec![("unit.c".into(), source("before.c"), source("after.c"))],
+    let context = Context {
+        files: vec![File { name: "unit.c".into(), before: source("before.c"), after: source("after.c") }],
         exports: words(expect, "exported").into_iter().collect(),
-        boot_callers,
-    })
+    };
+    let mut found = judge::findings(&context, vec![judge::unit(&unit, &context)]);
+    let targets: Vec<(&str, &str)> = affected.targets.iter().map(|target| ("unit.c", target.name.as_str())).collect();
+    found.extend(judge::boot_only(&targets, &boot_callers));
+    found
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::finding::{Finding, SHARED_CONTRACT};
 use crate::unit::lex::{self, Interner, Symbol};
 
-use super::{Evidence, list};
+use super::{Context, Unit, list};
 
 /// An object-like macro: its tokens, and its line.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,27 +14,57 @@ struct Macro {
     line: u32,
 }
 
-pub fn findings(evidence: &Evidence) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (file, before, after) in &evidence.files {
-        let (old, new) = (macros(before), macros(after));
-        for (name, now) in &new {
-            let Some(then) = old.get(name).filter(|then| then.words != now.words) else { continue };
-            let users = users(evidence, name);
-            if users.is_empty() {
-                continue;
+/// By file and name of a changed macro: the functions that change with it.
+pub type Users = BTreeMap<(String, String), BTreeSet<String>>;
+
+/// Looks at one unit.
+pub fn users(unit: &Unit, context: &Context) -> Users {
+    let mut users = Users::new();
+    for (file, name, ..) in changed(context) {
+        for (function, before, _) in unit.changed() {
+            let Some(text) = context.files.iter().find(|known| known.name == before.file()) else { continue };
+            let lines = before.lines();
+            let mut own = text.before.lines().skip(lines.start.saturating_sub(1) as usize).take(lines.len());
+            if own.any(|line| spells(line, &name)) {
+                users.entry((file.clone(), name.clone())).or_default().insert(function.to_string());
             }
-            let message = format!(
-                "the macro {name} changes: {} -> {}\n  used by: {}\n  what exists was sized, stored or started with the old value, \
-                 which functions that aren't replaced may still count on",
-                then.words.join(" "),
-                now.words.join(" "),
-                list(users)
-            );
-            findings.push(Finding::new(SHARED_CONTRACT, message).at(file.as_str(), Some(now.line)));
         }
     }
-    findings
+    users
+}
+
+/// The findings of all units.
+pub fn findings(context: &Context, units: Vec<Users>) -> Vec<Finding> {
+    let mut all = Users::new();
+    for (key, users) in units.into_iter().flatten() {
+        all.entry(key).or_default().extend(users);
+    }
+    let finding = |(file, name, then, now): (String, String, Macro, Macro)| {
+        let users = all.get(&(file.clone(), name.clone()))?;
+        let message = format!(
+            "the macro {name} changes: {} -> {}\n  used by: {}\n  what exists was sized, stored or started with the old value, which \
+             functions that aren't replaced may still count on",
+            then.words.join(" "),
+            now.words.join(" "),
+            list(users)
+        );
+        Some(Finding::new(SHARED_CONTRACT, message).at(file, Some(now.line)))
+    };
+    changed(context).into_iter().filter_map(finding).collect()
+}
+
+/// File, name, and both versions of each macro with another value.
+fn changed(context: &Context) -> Vec<(String, String, Macro, Macro)> {
+    let mut found = Vec::new();
+    for file in &context.files {
+        let mut old = macros(&file.before);
+        for (name, now) in macros(&file.after) {
+            if let Some(then) = old.remove(&name).filter(|then| then.words != now.words) {
+                found.push((file.name.clone(), name, then, now));
+            }
+        }
+    }
+    found
 }
 
 /// Object-like macros with a value, by name; those defined more than once (in several branches of `#if`) left out.
@@ -99,23 +129,7 @@ fn directive(bytes: &[u8], mut at: usize, interner: &mut Interner) -> (Vec<(Symb
     }
 }
 
-/// Functions that change with it in a unit and whose source spells the name; those that spell it within another macro are
-/// not told from others, so all changed functions whose source isn't otherwise edited count when none spells it.
-fn users(evidence: &Evidence, name: &str) -> BTreeSet<String> {
-    let mut users = BTreeSet::new();
-    for unit in &evidence.units {
-        for (function, before, _) in unit.changed() {
-            let Some((_, text, _)) = evidence.files.iter().find(|(file, ..)| file == before.file()) else { continue };
-            let lines = before.lines();
-            let own = text.lines().skip(lines.start.saturating_sub(1) as usize).take(lines.len());
-            if own.into_iter().any(|line| spells(line, name)) {
-                users.insert(function.to_string());
-            }
-        }
-    }
-    users
-}
-
+/// Does a line of source spell a name? One that another macro spells isn't seen.
 fn spells(line: &str, name: &str) -> bool {
     let bytes = line.as_bytes();
     let mut at = 0;

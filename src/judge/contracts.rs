@@ -7,7 +7,7 @@ use crate::object::facts::{Binding, Holder};
 use crate::unit::listing::Body;
 
 use super::tables::ALLOCATORS;
-use super::{Evidence, Unit, list};
+use super::{Unit, list};
 
 /// The largest error number (MAX_ERRNO, include/linux/err.h).
 const MAX_ERRNO: i64 = 4095;
@@ -41,19 +41,13 @@ impl Outcome {
     }
 }
 
-pub fn findings(evidence: &Evidence) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    for unit in &evidence.units {
-        for (name, before, after) in unit.changed() {
-            let both = [sizes(name, &before, &after), results(unit, name, &before, &after)];
-            for finding in both.into_iter().flatten() {
-                if !findings.iter().any(|known| known.message == finding.message) {
-                    findings.push(finding);
-                }
-            }
-        }
-    }
-    findings
+pub fn findings(unit: &Unit) -> Vec<Finding> {
+    let of = |(name, before, after): (&str, Body, Body)| {
+        let mut findings = sizes(name, &before, &after);
+        findings.extend(results(unit, name, &before, &after));
+        findings
+    };
+    unit.changed().flat_map(of).collect()
 }
 
 /// Allocations of another size than before: objects that exist have the old one.

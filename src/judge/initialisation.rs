@@ -6,25 +6,20 @@ use crate::finding::{EXISTING_OBJECTS, Finding};
 use crate::unit::listing::{Body, Call};
 
 use super::tables::{ALLOCATORS, CONSTRUCTORS, INITIALISERS};
-use super::{Evidence, list};
+use super::{Unit, list};
 
-pub fn findings(evidence: &Evidence) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    for unit in &evidence.units {
-        for (name, before, after) in unit.changed() {
-            let (old, new) = (set_up(&before), set_up(&after));
-            let fresh: Vec<&(String, u32)> =
-                new.iter().filter(|(what, _)| !old.iter().any(|(known, _)| known == what)).collect();
-            let Some((_, line)) = fresh.first() else { continue };
-            let message = format!(
-                "{name} now sets up {}; objects that exist when the livepatch is loaded never had it done",
-                list(fresh.iter().map(|(what, _)| what))
-            );
-            let finding = Finding::new(EXISTING_OBJECTS, message).at(after.file(), Some(*line));
-            if !findings.iter().any(|known| known.message == finding.message) {
-                findings.push(finding);
-            }
-        }
+pub fn findings(unit: &Unit) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, before, after) in unit.changed() {
+        let (old, new) = (set_up(&before), set_up(&after));
+        let fresh: Vec<&(String, u32)> =
+            new.iter().filter(|(what, _)| !old.iter().any(|(known, _)| known == what)).collect();
+        let Some((_, line)) = fresh.first() else { continue };
+        let message = format!(
+            "{name} now sets up {}; objects that exist when the livepatch is loaded never had it done",
+            list(fresh.iter().map(|(what, _)| what))
+        );
+        findings.push(Finding::new(EXISTING_OBJECTS, message).at(after.file(), Some(*line)));
     }
     findings
 }

@@ -1,20 +1,22 @@
 //! Types whose layout or meaning changes while objects of them exist.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{
     ENUM_EXTENDED, FUNCTION_POINTER_CHANGED, Finding, Id, LAYOUT_CHANGED, MEMBER_IN_PADDING, MEMBER_RETYPED,
     TYPE_CHANGED,
 };
-use crate::object::types::{self, Effect, Kind, Layout, Member, MemberChange, TypeChange, Types};
+use crate::object::types::{self, Effect, Kind, Layout, Member, MemberChange, TypeChange};
 use crate::unit::changes::What;
 use crate::unit::listing::Body;
 use crate::unit::names::Role;
 
-use super::{Evidence, Unit, list};
+use super::{Unit, list};
 
-/// A changed type, and what was seen of it over all units.
-struct Seen {
+/// A changed type, and what was seen of it.
+#[derive(Debug)]
+pub struct Seen {
     change: TypeChange,
     file: String,
     line: u32,
@@ -26,28 +28,37 @@ struct Seen {
 
 type Key = (Kind, String);
 
-pub fn findings(evidence: &Evidence) -> Vec<Finding> {
-    let mut seen: BTreeMap<Key, Seen> = BTreeMap::new();
-    let mut findings = Vec::new();
-    let mut said = BTreeSet::new();
-    for unit in &evidence.units {
-        let Some((before, after)) = &unit.types else { continue };
-        for (key, change) in changed(unit, before, after) {
-            note(unit, before, after, key, change, &mut seen);
-        }
-        for finding in names(unit, before, after) {
-            if said.insert(finding.message.clone()) {
-                findings.push(finding);
+/// The changed types of one unit.
+pub type Types = BTreeMap<Key, Seen>;
+
+/// Looks at one unit.
+pub fn types(unit: &Unit) -> Types {
+    let Some((before, after)) = &unit.types else { return Types::new() };
+    let changes = changed(unit, before, after).into_iter();
+    changes.map(|(key, change)| (key.clone(), seen(unit, (before, after), &key, change))).collect()
+}
+
+/// The findings of all units: a type of a header is one type.
+pub fn findings(units: Vec<Types>) -> Vec<Finding> {
+    let mut all = Types::new();
+    for (key, seen) in units.into_iter().flatten() {
+        match all.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert(seen)),
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                known.embedding.extend(seen.embedding);
+                for (user, replaced) in seen.users {
+                    *known.users.entry(user).or_insert(replaced) |= replaced;
+                }
             }
         }
     }
-    findings.extend(seen.values().flat_map(Seen::findings));
-    findings
+    all.values().flat_map(Seen::findings).collect()
 }
 
 /// The tags that differ: those whose own text does, and those whose layout follows from something else (an array's size, a
 /// typedef) and not from a member that is one of the others.
-fn changed(unit: &Unit, before: &Types, after: &Types) -> Vec<(Key, TypeChange)> {
+fn changed(unit: &Unit, before: &types::Types, after: &types::Types) -> Vec<(Key, TypeChange)> {
     let pairs = before.tags.iter().filter_map(|(key, old)| Some((key, old, after.tags.get(key)?)));
     let changes: BTreeMap<&Key, TypeChange> =
         pairs.map(|(key, old, new)| (key, types::compare(key.0, &key.1, old, new))).collect();
@@ -69,24 +80,14 @@ fn changed(unit: &Unit, before: &Types, after: &Types) -> Vec<(Key, TypeChange)>
     found
 }
 
-fn note(unit: &Unit, before: &Types, after: &Types, key: Key, change: TypeChange, seen: &mut BTreeMap<Key, Seen>) {
-    let (file, line) = place(unit, &key);
-    let entry = seen.entry(key.clone()).or_insert_with(|| Seen {
-        change,
-        file,
-        line,
-        embedding: BTreeMap::new(),
-        users: BTreeMap::new(),
-    });
+fn seen(unit: &Unit, (before, after): (&types::Types, &types::Types), key: &Key, change: TypeChange) -> Seen {
+    let (file, line) = place(unit, key);
     let embedding = before.embedding(key.0, &key.1);
-    for other in &embedding {
-        let size = |types: &Types| types.tags.get(other).map_or(0, |layout: &Layout| layout.size);
-        entry.embedding.insert(format!("{}{}", other.0.keyword(), other.1), (size(before), size(after)));
-    }
+    let size = |types: &types::Types, key: &Key| types.tags.get(key).map_or(0, |layout: &Layout| layout.size);
+    let sizes = |key: &Key| (format!("{}{}", key.0.keyword(), key.1), (size(before, key), size(after, key)));
     // Who uses what holds the type depends on its size.
-    for (user, replaced) in std::iter::once(&key).chain(&embedding).flat_map(|key| users(unit, before, key)) {
-        *entry.users.entry(user).or_insert(replaced) |= replaced;
-    }
+    let users = std::iter::once(key).chain(&embedding).flat_map(|key| users(unit, before, key));
+    Seen { change, file, line, users: users.collect(), embedding: embedding.iter().map(sizes).collect() }
 }
 
 /// Where the version before the patch defines the type.
@@ -101,7 +102,7 @@ fn place(unit: &Unit, (kind, name): &Key) -> (String, u32) {
 }
 
 /// Functions of the object in which there is code that names the type, or uses a member that no other type has.
-fn users(unit: &Unit, before: &Types, key: &Key) -> BTreeMap<String, bool> {
+fn users(unit: &Unit, before: &types::Types, key: &Key) -> BTreeMap<String, bool> {
     let own: BTreeSet<&str> =
         before.tags.get(key).into_iter().flat_map(|layout| own_members(layout, before, key)).collect();
     let enumerators: BTreeSet<&str> = before
@@ -132,7 +133,7 @@ fn users(unit: &Unit, before: &Types, key: &Key) -> BTreeMap<String, bool> {
 }
 
 /// Names of members that tell the type: no other record of the unit has such a member.
-fn own_members<'t>(layout: &'t Layout, types: &'t Types, key: &'t Key) -> impl Iterator<Item = &'t str> {
+fn own_members<'t>(layout: &'t Layout, types: &'t types::Types, key: &'t Key) -> impl Iterator<Item = &'t str> {
     let names = layout.members.iter().map(|member| member.name.rsplit('.').next().unwrap_or(&member.name));
     names.filter(move |name| !name.is_empty() && types.with_member(name).all(|other| other == key))
 }
@@ -278,7 +279,8 @@ fn member_lines(changes: &[MemberChange]) -> String {
 }
 
 /// Typedefs of other things than unnamed records, enumerators of unnamed enums, and names that can't be compared.
-fn names(unit: &Unit, before: &Types, after: &Types) -> Vec<Finding> {
+pub fn names(unit: &Unit) -> Vec<Finding> {
+    let Some((before, after)) = &unit.types else { return Vec::new() };
     let mut findings = Vec::new();
     for declaration in &unit.changes.declarations {
         let name = &declaration.name;
@@ -311,9 +313,10 @@ fn names(unit: &Unit, before: &Types, after: &Types) -> Vec<Finding> {
 }
 
 /// Enumerators of enums with a name are looked at with it.
-fn is_enumerator(name: &str, before: &Types, after: &Types) -> bool {
-    let is =
-        |types: &Types| types.tags.values().any(|layout| layout.enumerators.iter().any(|(known, _)| known == name));
+fn is_enumerator(name: &str, before: &types::Types, after: &types::Types) -> bool {
+    let is = |types: &types::Types| {
+        types.tags.values().any(|layout| layout.enumerators.iter().any(|(known, _)| known == name))
+    };
     is(before) && is(after)
 }
 

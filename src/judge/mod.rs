@@ -45,42 +45,77 @@ pub struct Unit<'a> {
     pub types: Option<(Types, Types)>,
 }
 
-/// What the rules are given.
+/// What is the same for all units.
 #[derive(Debug)]
-pub struct Evidence<'a> {
-    pub units: Vec<Unit<'a>>,
-    /// Files of the kernel that the patch changes: name, text before, text after.
-    pub files: Vec<(String, String, String)>,
+pub struct Context<'a> {
+    /// Files of the kernel that the patch changes.
+    pub files: Vec<File>,
     /// Names that the kernel or its modules export.
     pub exports: BTreeSet<&'a str>,
-    /// Functions of vmlinux that are only reached from `__init` code: who calls them.
-    pub boot_callers: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// All findings, in the order of the rules.
-pub fn judge(evidence: &Evidence) -> Vec<Finding> {
-    let mut findings = layouts::findings(evidence);
-    findings.extend(prototypes::findings(evidence));
-    findings.extend(pairs::findings(evidence));
-    findings.extend(contracts::findings(evidence));
-    findings.extend(constants::findings(evidence));
-    findings.extend(initialisation::findings(evidence));
-    findings.extend(transition::findings(evidence));
-    findings.extend(boot_only(evidence));
-    findings
+/// A changed file, both versions as a whole.
+#[derive(Debug)]
+pub struct File {
+    pub name: String,
+    pub before: String,
+    pub after: String,
 }
 
-/// Targets that only `__init` code of other files calls: that code is gone when a livepatch is loaded.
-fn boot_only(evidence: &Evidence) -> Vec<Finding> {
-    let targets =
-        || evidence.units.iter().flat_map(|unit| unit.affected.targets.iter().map(move |target| (unit, target)));
-    let all = targets().all(|(_, target)| evidence.boot_callers.contains_key(&target.name));
+/// What the rules saw of one unit. It doesn't hold on to the unit: a patch to a header may concern hundreds.
+#[derive(Debug, Default)]
+pub struct Seen {
+    types: layouts::Types,
+    pairs: pairs::Changes,
+    constants: constants::Users,
+    findings: Vec<Finding>,
+}
+
+/// The rules' first half: one unit by itself.
+pub fn unit(unit: &Unit, context: &Context) -> Seen {
+    let mut findings = layouts::names(unit);
+    findings.extend(prototypes::findings(unit, context));
+    findings.extend(contracts::findings(unit));
+    findings.extend(initialisation::findings(unit));
+    findings.extend(transition::findings(unit));
+    Seen {
+        types: layouts::types(unit),
+        pairs: pairs::changes(unit),
+        constants: constants::users(unit, context),
+        findings,
+    }
+}
+
+/// The second half: all findings, in an order that depends on the input only. What many units have is told once.
+pub fn findings(context: &Context, seen: Vec<Seen>) -> Vec<Finding> {
+    let (mut types, mut pairs, mut constants) = (Vec::new(), Vec::new(), Vec::new());
+    let mut findings: Vec<Finding> = Vec::new();
+    for unit in seen {
+        types.push(unit.types);
+        pairs.push(unit.pairs);
+        constants.push(unit.constants);
+        for finding in unit.findings {
+            if !findings.iter().any(|known| known.id == finding.id && known.message == finding.message) {
+                findings.push(finding);
+            }
+        }
+    }
+    let mut all = layouts::findings(types);
+    all.extend(findings);
+    all.extend(pairs::findings(pairs));
+    all.extend(constants::findings(context, constants));
+    all
+}
+
+/// Targets that only `__init` code of other files calls: that code is gone when a livepatch is loaded. `targets` are all of
+/// the livepatch, as source and name; `callers` has those in question, with who calls them.
+pub fn boot_only(targets: &[(&str, &str)], callers: &BTreeMap<String, BTreeSet<String>>) -> Vec<Finding> {
+    let all = targets.iter().all(|(_, name)| callers.contains_key(*name));
     let id = if all { INIT_ONLY } else { INIT_CODE };
-    let boot = targets().filter_map(|(unit, target)| Some((unit, target, evidence.boot_callers.get(&target.name)?)));
-    boot.map(|(unit, target, callers)| {
-        let message =
-            format!("{} is only called at boot, by __init code of other files: {}", target.name, list(callers.iter()));
-        Finding::new(id, message).at(unit.source, None)
+    let boot = targets.iter().filter_map(|(source, name)| Some((source, name, callers.get(*name)?)));
+    boot.map(|(source, name, callers)| {
+        let message = format!("{name} is only called at boot, by __init code of other files: {}", list(callers));
+        Finding::new(id, message).at(*source, None)
     })
     .collect()
 }

@@ -10,7 +10,7 @@ use crate::finding::{Finding, HALF_PAIR};
 use crate::unit::listing::{Body, Listing};
 
 use super::tables::{Kind, NO_PAIRS, PAIRS, VERBS};
-use super::{Evidence, Unit, list};
+use super::{Unit, list};
 
 /// Suffixes that say how a lock is taken, not what.
 const MANNERS: &[&str] = &["_irqsave", "_irqrestore", "_irq", "_bh", "_rcu", "_nested", "_locked", "_sync"];
@@ -26,7 +26,8 @@ struct Count {
 }
 
 /// A function's balance in one class.
-struct Change {
+#[derive(Debug)]
+pub struct Change {
     function: String,
     file: String,
     line: u32,
@@ -36,17 +37,24 @@ struct Change {
     calls: String,
 }
 
-pub fn findings(evidence: &Evidence) -> Vec<Finding> {
+/// The balances that change in one unit, with their class and whether it is a lasting one.
+pub type Changes = Vec<((String, bool), Change)>;
+
+/// Looks at one unit.
+pub fn changes(unit: &Unit) -> Changes {
+    let of = |(name, before, after): (&str, Body, Body)| function_changes(unit, name, &before, &after);
+    let all = unit.changed().flat_map(of);
+    all.map(|((class, kind), change)| ((class, kind == Kind::Lasting), change)).collect()
+}
+
+/// The findings of all units.
+pub fn findings(units: Vec<Changes>) -> Vec<Finding> {
     let mut by_class: BTreeMap<(String, bool), Vec<Change>> = BTreeMap::new();
-    for unit in &evidence.units {
-        for (name, before, after) in unit.changed() {
-            for ((class, kind), change) in changes(unit, name, &before, &after) {
-                let known = by_class.entry((class, kind == Kind::Lasting)).or_default();
-                // An inline function of a header is in many units.
-                if !known.iter().any(|other| other.function == change.function && other.file == change.file) {
-                    known.push(change);
-                }
-            }
+    for (class, change) in units.into_iter().flatten() {
+        let known = by_class.entry(class).or_default();
+        // An inline function of a header is in many units.
+        if !known.iter().any(|other| other.function == change.function && other.file == change.file) {
+            known.push(change);
         }
     }
     by_class.into_iter().flat_map(|((class, lasting), changes)| class_findings(&class, lasting, &changes)).collect()
@@ -77,7 +85,7 @@ fn class_findings(class: &str, lasting: bool, changes: &[Change]) -> Vec<Finding
     changes.iter().map(finding).collect()
 }
 
-fn changes(unit: &Unit, name: &str, before: &Body, after: &Body) -> Vec<(Class, Change)> {
+fn function_changes(unit: &Unit, name: &str, before: &Body, after: &Body) -> Vec<(Class, Change)> {
     let old = counts(unit, &unit.before, before, &unit.changes.removed_functions);
     let new = counts(unit, &unit.after, after, &unit.changes.added_functions);
     let classes: BTreeSet<(&String, bool)> =

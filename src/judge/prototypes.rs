@@ -10,26 +10,24 @@ use crate::finding::{EXPORTED_PROTOTYPE_CHANGED, Finding, PROTOTYPE_CHANGED};
 use crate::object::facts::Holder;
 use crate::unit::names::Role;
 
-use super::{Evidence, Unit, list};
+use super::{Context, Unit, list};
 
-pub fn findings(evidence: &Evidence) -> Vec<Finding> {
+pub fn findings(unit: &Unit, context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for unit in &evidence.units {
-        let Some((before, after)) = &unit.types else { continue };
-        for (name, old) in &before.functions {
-            let Some(new) = after.functions.get(name).filter(|new| *new != old) else { continue };
-            let Some(body) = unit.before.function(name) else { continue };
-            let change = format!("\n  before: {}\n  after:  {}", old.text(name), new.text(name));
-            if let Some(finding) = finding(evidence, unit, name, old.external, &change) {
-                findings.push(finding.at(body.file(), Some(body.line(0))));
-            }
+    let Some((before, after)) = &unit.types else { return findings };
+    for (name, old) in &before.functions {
+        let Some(new) = after.functions.get(name).filter(|new| *new != old) else { continue };
+        let Some(body) = unit.before.function(name) else { continue };
+        let change = format!("\n  before: {}\n  after:  {}", old.text(name), new.text(name));
+        if let Some(finding) = finding(context, unit, name, old.external, &change) {
+            findings.push(finding.at(body.file(), Some(body.line(0))));
         }
     }
     findings
 }
 
-fn finding(evidence: &Evidence, unit: &Unit, name: &str, external: bool, change: &str) -> Option<Finding> {
-    let exported = evidence.exports.contains(name) || unit.facts.exports.contains(name);
+fn finding(context: &Context, unit: &Unit, name: &str, external: bool, change: &str) -> Option<Finding> {
+    let exported = context.exports.contains(name) || unit.facts.exports.contains(name);
     if external && exported {
         let message = format!(
             "{name} is exported and changes its prototype; modules call it as it was{change}\n  keep it as it is, and let its \
@@ -38,7 +36,7 @@ fn finding(evidence: &Evidence, unit: &Unit, name: &str, external: bool, change:
         return Some(Finding::new(EXPORTED_PROTOTYPE_CHANGED, message));
     }
     let mut unseen = pointers(unit, name);
-    if external && !is_declared_in_patched_header(evidence, unit, name) {
+    if external && !is_declared_in_patched_header(context, unit, name) {
         unseen.push("it is global, and its prototype is in no header that the patch changes, so that not all callers were looked at".into());
     }
     if unseen.is_empty() {
@@ -71,8 +69,8 @@ fn pointers(unit: &Unit, name: &str) -> Vec<String> {
     if places.is_empty() { Vec::new() } else { vec![format!("its address is in or taken by: {}", list(places))] }
 }
 
-fn is_declared_in_patched_header(evidence: &Evidence, unit: &Unit, name: &str) -> bool {
+fn is_declared_in_patched_header(context: &Context, unit: &Unit, name: &str) -> bool {
     let mut prototypes = unit.before.declarations(name, Role::Prototype).peekable();
-    let patched = |file: &str| !file.ends_with(".c") && evidence.files.iter().any(|(name, ..)| name == file);
+    let patched = |file: &str| !file.ends_with(".c") && context.files.iter().any(|known| known.name == file);
     prototypes.peek().is_some() && prototypes.any(|body| patched(body.file()))
 }

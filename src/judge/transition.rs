@@ -2,30 +2,28 @@
 
 use std::collections::BTreeSet;
 
+use crate::affected::{Reason, Target};
 use crate::finding::{Finding, TRANSITION_MAY_NOT_END};
 use crate::unit::listing::Body;
 
+use super::Unit;
 use super::tables::{THREAD_QUESTIONS, THREAD_STARTERS};
-use super::{Evidence, Unit};
 
 /// Functions on the stacks of an idle machine's tasks, measured: made by `scripts/idle-stacks`, one `NAME COUNT` a line.
 const IDLE_STACKS: &str = include_str!("idle-stacks.txt");
 
-pub fn findings(evidence: &Evidence) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for unit in &evidence.units {
-        for target in &unit.affected.targets {
-            let Some(why) = why(unit, &target.name) else { continue };
-            let message = format!(
-                "{}: {why}\n  a task in it is switched only once it leaves; wake or stop such tasks, or patch what the loop calls",
-                target.name
-            );
-            let at = unit.before.function(&target.name);
-            let (file, line) = at.map_or((unit.source, None), |body| (body.file(), Some(body.line(0))));
-            findings.push(Finding::new(TRANSITION_MAY_NOT_END, message).at(file, line));
-        }
-    }
-    findings
+pub fn findings(unit: &Unit) -> Vec<Finding> {
+    let of = |target: &Target| {
+        let why = why(unit, &target.name)?;
+        let message = format!(
+            "{}: {why}\n  a task in it is switched only once it leaves; wake or stop such tasks, or patch what the loop calls",
+            target.name
+        );
+        let at = unit.before.function(&target.name);
+        let (file, line) = at.map_or((unit.source, None), |body| (body.file(), Some(body.line(0))));
+        Some(Finding::new(TRANSITION_MAY_NOT_END, message).at(file, line))
+    };
+    unit.affected.targets.iter().filter_map(of).collect()
 }
 
 fn why(unit: &Unit, target: &str) -> Option<String> {
@@ -57,7 +55,6 @@ fn idle() -> impl Iterator<Item = &'static str> {
 
 /// The target and the functions whose code is in it, as far as its chain of reasons tells.
 fn within(unit: &Unit, target: &str) -> BTreeSet<String> {
-    use crate::affected::Reason;
     let mut names = BTreeSet::from([target.to_string()]);
     for reason in unit.affected.targets.iter().filter(|t| t.name == target).flat_map(|t| &t.chain) {
         if let Reason::Clone { from, .. } = reason {

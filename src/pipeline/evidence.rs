@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::finding::Result;
-use crate::judge::{self, Evidence, Unit};
+use crate::finding::{Finding, Result};
+use crate::judge::{self, Context, File, Unit};
 use crate::kernel::Kernel;
 use crate::kernel::callers::Callers;
 use crate::kernel::symbols::Exports;
@@ -17,32 +17,33 @@ use crate::unit::listing::Listing;
 use super::units::side_by_side;
 use super::{Applied, UnitPlan};
 
-/// Reads the units once more, with the places of their tokens; those of the patched tree are the patched files' own.
-pub fn evidence<'a>(
-    kernel: &'a Kernel,
-    applied: &'a Applied,
-    units: &'a [UnitPlan],
-    scratch: &Path,
-) -> Result<Evidence<'a>> {
-    let indices: Vec<usize> = (0..units.len()).collect();
-    let units =
-        side_by_side(&indices, |index| unit(kernel, applied, &units[*index], &scratch.join(format!("unit{index}"))))?;
+/// Reads the units once more, with the places of their tokens, one at a time; those of the patched tree are the patched files'
+/// own.
+pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &Path) -> Result<Vec<Finding>> {
+    static NONE: Exports = Exports::new();
+    let exports = if kernel.descriptor.symvers.is_some() { kernel.exports()? } else { &NONE };
     let text = |root: &Path, file: &str| {
         let bytes = std::fs::read(root.join(file)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    let files = applied.files.iter().map(|file| {
-        let (before, after) = (text(kernel.source(), file), text(applied.overlay.root(), file));
-        (file.clone(), before, after)
+    let files = applied.files.iter().map(|file| File {
+        name: file.clone(),
+        before: text(kernel.source(), file),
+        after: text(applied.overlay.root(), file),
     });
-    static NONE: Exports = Exports::new();
-    let exports = if kernel.descriptor.symvers.is_some() { kernel.exports()? } else { &NONE };
-    Ok(Evidence {
-        files: files.collect(),
-        exports: exports.keys().map(String::as_str).collect(),
-        boot_callers: boot_callers(kernel, &units, exports)?,
-        units,
-    })
+    let context = Context { files: files.collect(), exports: exports.keys().map(String::as_str).collect() };
+    let indices: Vec<usize> = (0..units.len()).collect();
+    let seen = side_by_side(&indices, |index| {
+        let unit = unit(kernel, applied, &units[*index], &scratch.join(format!("unit{index}")))?;
+        Ok(judge::unit(&unit, &context))
+    })?;
+    let mut findings = judge::findings(&context, seen);
+    let targets: Vec<(&str, &str)> = units
+        .iter()
+        .flat_map(|unit| unit.affected.targets.iter().map(|t| (unit.command.source.as_str(), t.name.as_str())))
+        .collect();
+    findings.extend(judge::boot_only(&targets, &boot_callers(kernel, units, exports)?));
+    Ok(findings)
 }
 
 fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Path) -> Result<Unit<'a>> {
@@ -72,22 +73,19 @@ fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Pa
 }
 
 /// Global targets of vmlinux that only `__init` code reaches. Local ones are settled within their unit.
-fn boot_callers(kernel: &Kernel, units: &[Unit], exports: &Exports) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let mut found = BTreeMap::new();
-    let is_global = |unit: &Unit, name: &str| {
-        unit.facts.named(name).is_some_and(|id| unit.facts.function(id).binding != Binding::Local)
+fn boot_callers(kernel: &Kernel, units: &[UnitPlan], exports: &Exports) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let is_global = |unit: &UnitPlan, name: &str| {
+        let facts = &unit.before.facts;
+        facts.named(name).is_some_and(|id| facts.function(id).binding != Binding::Local)
     };
-    let units = units.iter().filter(|unit| unit.object == VMLINUX);
     let names: BTreeSet<&str> = units
+        .iter()
+        .filter(|unit| unit.command.object == VMLINUX)
         .flat_map(|unit| unit.affected.targets.iter().map(|t| t.name.as_str()).filter(|name| is_global(unit, name)))
         .filter(|name| !exports.contains_key(*name))
         .collect();
-    let (false, Some(memory)) = (names.is_empty(), kernel.memory()?) else { return Ok(found) };
-    let Some(callers) = Callers::read(memory, kernel.symbols(VMLINUX)?, exports) else { return Ok(found) };
-    for name in names {
-        if let Some(init) = callers.boot_callers(name) {
-            found.insert(name.to_string(), init);
-        }
-    }
-    Ok(found)
+    let (false, Some(memory)) = (names.is_empty(), kernel.memory()?) else { return Ok(BTreeMap::new()) };
+    let Some(callers) = Callers::read(memory, kernel.symbols(VMLINUX)?, exports) else { return Ok(BTreeMap::new()) };
+    let found = names.into_iter().filter_map(|name| Some((name.to_string(), callers.boot_callers(name)?)));
+    Ok(found.collect())
 }

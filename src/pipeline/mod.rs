@@ -111,7 +111,7 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
     progress("judge: what replacing functions can't do, and what a person must decide");
-    findings.extend(judge::judge(&evidence::evidence(kernel, &applied, &units, scratch)?));
+    findings.extend(evidence::judged(kernel, &applied, &units, scratch)?);
     allow(&mut findings, &options.allow);
     let is_refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if !is_refused && units.iter().all(|unit| unit.affected.targets.is_empty()) {
