@@ -42,8 +42,8 @@ pub fn findings(context: &Context, units: Vec<Users>) -> Vec<Finding> {
     let finding = |(file, name, then, now): (String, String, Macro, Macro)| {
         let users = all.get(&(file.clone(), name.clone()))?;
         let message = format!(
-            "the macro {name} changes: {} -> {}\n  used by: {}\n  what exists was sized, stored or started with the old value, which \
-             functions that aren't replaced may still count on",
+            "the macro {name} changes: {} -> {}\n  used by: {}\n  what exists was sized, stored or started with the old \
+             value, which functions that aren't replaced may still count on",
             then.words.join(" "),
             now.words.join(" "),
             list(users)

@@ -59,8 +59,8 @@ fn sizes(name: &str, before: &Body, after: &Body) -> Vec<Finding> {
         let Some(then) = old.get(allocator).filter(|then| then.len() == now.len()) else { continue };
         for ((was, _), (is, line)) in then.iter().zip(now).filter(|((was, _), (is, _))| was != is) {
             let message = format!(
-                "{name} calls {allocator}() with another size: {was} -> {is}\n  objects that exist have the old size, and code that \
-                 isn't replaced may count on it"
+                "{name} calls {allocator}() with another size: {was} -> {is}\n  objects that exist have the old size, \
+                 and code that isn't replaced may count on it"
             );
             findings.push(Finding::new(SHARED_CONTRACT, message).at(after.file(), Some(*line)));
         }

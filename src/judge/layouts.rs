@@ -153,11 +153,11 @@ impl Seen {
             ),
             Effect::Retyped => (
                 MEMBER_RETYPED,
-                "objects that exist hold values of the old type there, and functions that aren't replaced go on storing them",
+                "objects that exist hold values of the old type, and functions that aren't replaced go on storing them",
             ),
             Effect::InPadding => (
                 MEMBER_IN_PADDING,
-                "nothing moves, but objects that exist have whatever was in the padding there (zero only where they were zeroed)",
+                "nothing moves, but objects that exist have there whatever was in the padding (zero if they were zeroed)",
             ),
             Effect::FunctionPointer if findings.is_empty() => (LAYOUT_CHANGED, ""),
             Effect::FunctionPointer => return findings,
@@ -221,8 +221,8 @@ impl Seen {
         }
         let name = format!("{}{}", self.change.kind.keyword(), self.change.name);
         let message = format!(
-            "the function pointer {} of {name} changes its type\n  before: {}\n  after:  {}\n  tables of the running kernel hold \
-             functions of the old type, and functions that aren't replaced call them so{}",
+            "the function pointer {} of {name} changes its type\n  before: {}\n  after:  {}\n  tables of the running \
+             kernel hold functions of the old type, and functions that aren't replaced call them so{}",
             before.name,
             before.spelled,
             after.spelled,
@@ -332,7 +332,8 @@ fn typedef(name: &str, before: Typedef, after: Typedef) -> Finding {
         return Finding::new(
             FUNCTION_POINTER_CHANGED,
             format!(
-                "{change}\n  the running kernel holds functions of the old type, and functions that aren't replaced call them so"
+                "{change}\n  the running kernel holds functions of the old type, and functions that aren't replaced \
+                 call them so"
             ),
         );
     }

@@ -37,7 +37,9 @@ fn finding(context: &Context, unit: &Unit, name: &str, external: bool, change: &
     }
     let mut unseen = pointers(unit, name);
     if external && !is_declared_in_patched_header(context, unit, name) {
-        unseen.push("it is global, and its prototype is in no header that the patch changes, so that not all callers were looked at".into());
+        let why =
+            "it is global, and its prototype is in no header that the patch changes: not all callers were looked at";
+        unseen.push(why.into());
     }
     if unseen.is_empty() {
         return None;

@@ -124,7 +124,8 @@ impl<'k> Callers<'k> {
                 let relative = (value as i64 as u64).wrapping_add(place);
                 let absolute = value as i64 as u64 == address || value as u32 == address as u32;
                 let called = at > 0 && (matches!(data[at - 1], 0xe8 | 0xe9) || (0x80..=0x8f).contains(&data[at - 1]));
-                let by_code = relative.wrapping_add(4) == address && !called;
+                // Zeroes right before the entry are the end of a padding nop: no instruction that takes an address ends a function.
+                let by_code = relative.wrapping_add(4) == address && !called && value != 0;
                 (absolute || relative == address || by_code) && !self.tables.iter().any(|table| table.contains(&place))
             })
         })
