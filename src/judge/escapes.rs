@@ -69,7 +69,18 @@ pub fn findings(closure: &Closure, targets: &BTreeSet<String>) -> Vec<Finding> {
     let functions = named(Role::Function);
     let objects: BTreeSet<&str> = copied().filter(|node| is_own_object(closure, node)).map(first_name).collect();
     let mut found: Found = BTreeMap::new();
-    for node in copied() {
+    for index in closure.graph.node_indices() {
+        let node = &closure.graph[index];
+        if !(node.copied && node.extent == Extent::Whole) {
+            continue;
+        }
+        // A parameter or local variable may have the name of a function: only what libclang resolved to it counts.
+        let reached: BTreeSet<&str> = closure
+            .graph
+            .neighbors(index)
+            .flat_map(|other| &closure.graph[other].names)
+            .map(|(name, _)| name.as_str())
+            .collect();
         let words = Words { closure, node };
         // The signature names the function itself, as do prototypes.
         for index in node.signature_tokens..node.tokens.len() {
@@ -78,11 +89,15 @@ pub fn findings(closure: &Closure, targets: &BTreeSet<String>) -> Vec<Finding> {
                 found.entry((word, what)).or_insert_with(|| (BTreeSet::new(), node)).0.insert(how);
             };
             let is_member = index > 0 && matches!(words.at(index - 1), "." | "->");
-            if functions.contains(word) && words.at(index + 1) != "(" && !is_member {
+            if functions.contains(word) && reached.contains(word) && words.at(index + 1) != "(" && !is_member {
                 if let Some(how) = function_way(&words, index) {
                     note("function", how);
                 }
-            } else if objects.contains(word) && !is_member && !matches!(words.at(index + 1), "[" | "." | "->") {
+            } else if objects.contains(word)
+                && reached.contains(word)
+                && !is_member
+                && !matches!(words.at(index + 1), "[" | "." | "->")
+            {
                 if let Some(member) = words.stored_in(index) {
                     note("object", format!("{} stores it in {member}", holder(node)));
                 }
