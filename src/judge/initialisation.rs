@@ -12,20 +12,31 @@ pub fn findings(unit: &Unit) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, before, after) in unit.changed() {
         let (old, new) = (set_up(&before), set_up(&after));
-        let fresh: Vec<&(String, u32)> =
-            new.iter().filter(|(what, _)| !old.iter().any(|(known, _)| known == what)).collect();
-        let Some((_, line)) = fresh.first() else { continue };
+        let had = allocated(&before);
+        // What the patch itself allocates has no older siblings.
+        let is_new = |root: &str| allocated(&after).contains(root) && !had.contains(root);
+        let known = |what: &str| old.iter().any(|known| known.what == what);
+        let fresh: Vec<&SetUp> = new.iter().filter(|item| !known(&item.what) && !is_new(&item.root)).collect();
+        let Some(first) = fresh.first() else { continue };
         let message = format!(
             "{name} now sets up {}; objects that exist when the livepatch is loaded never had it done",
-            list(fresh.iter().map(|(what, _)| what))
+            list(fresh.iter().map(|item| &item.what))
         );
-        findings.push(Finding::new(EXISTING_OBJECTS, message).at(after.file(), Some(*line)));
+        findings.push(Finding::new(EXISTING_OBJECTS, message).at(after.file(), Some(first.line)));
     }
     findings
 }
 
+/// One member that a function sets up.
+struct SetUp {
+    what: String,
+    /// The variable that it is reached through.
+    root: String,
+    line: u32,
+}
+
 /// What a function sets up in objects that outlive it: members given to an initialiser, and members of what it allocates.
-fn set_up(body: &Body) -> Vec<(String, u32)> {
+fn set_up(body: &Body) -> Vec<SetUp> {
     let mut found = Vec::new();
     for call in body.calls() {
         if !INITIALISERS.contains(&call.name) {
@@ -34,22 +45,23 @@ fn set_up(body: &Body) -> Vec<(String, u32)> {
         if let Some(argument) = body.arguments(call).first()
             && argument.clone().any(|at| body.word(at) == "->")
         {
-            found.push((format!("{} ({})", member_of(&body.shown(argument.clone())), call.name), body.line(call.at)));
+            // `&(&ep->lock)->rlock`, without what macros put around it.
+            let words = argument.clone().map(|at| body.word(at)).filter(|word| !matches!(*word, "(" | ")" | "&" | "*"));
+            let words: Vec<&str> = words.collect();
+            let root = words.first().unwrap_or(&"").to_string();
+            found.push(SetUp { what: format!("{} ({})", words.concat(), call.name), root, line: body.line(call.at) });
         }
     }
     let made = allocated(body);
     for at in body.opening()..body.len() {
         let assigned = body.word(at) == "=" && body.word(at.wrapping_sub(2)) == "->";
-        if assigned && made.contains(body.word(at.wrapping_sub(3))) {
-            found.push((format!("{}->{}", body.word(at - 3), body.word(at - 1)), body.line(at)));
+        let root = body.word(at.wrapping_sub(3));
+        if assigned && made.contains(root) {
+            let what = format!("{root}->{}", body.word(at - 1));
+            found.push(SetUp { what, root: root.into(), line: body.line(at) });
         }
     }
     found
-}
-
-/// `&(&ep->lock)->rlock` is about `ep->lock`.
-fn member_of(argument: &str) -> String {
-    argument.trim_start_matches(['&', '(', '*', ' ']).trim_end_matches([')', ' ']).to_string()
 }
 
 /// Variables that take the result of an allocation.

@@ -150,14 +150,14 @@ fn count(
     found: &mut BTreeMap<(String, Kind), Count>,
     under_way: &mut BTreeSet<String>,
 ) {
-    for call in body.calls() {
-        if helpers.iter().any(|helper| helper == call.name) {
-            if let (Some(helper), true) = (listing.function(call.name), under_way.insert(call.name.into())) {
-                count(unit, listing, &helper, helpers, found, under_way);
-                under_way.remove(call.name);
-            }
-            continue;
+    // A helper counts where it is called, and where its address is handed on for a later call.
+    for name in body.words().skip(body.opening()).filter(|word| helpers.iter().any(|helper| helper == word)) {
+        if let (Some(helper), true) = (listing.function(name), under_way.insert(name.into())) {
+            count(unit, listing, &helper, helpers, found, under_way);
+            under_way.remove(name);
         }
+    }
+    for call in body.calls().into_iter().filter(|call| !helpers.iter().any(|helper| helper == call.name)) {
         let Some((class, kind, opens)) = class(unit, call.name) else { continue };
         let count = found.entry((class, kind)).or_default();
         let list = if opens { &mut count.opens } else { &mut count.closes };
