@@ -12,7 +12,6 @@ pub use units::{original, side_by_side_on};
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
 use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity};
-use crate::judge;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
@@ -144,6 +143,13 @@ pub fn create(
     settle(&mut findings, &options.allow)?;
     findings.extend(unused(&findings, &options.allow));
     Ok(module::livepatch(options, parts, module, findings, compared))
+}
+
+/// Exceptions that nothing needed.
+fn unused(findings: &[Finding], allow: &BTreeMap<String, String>) -> Vec<Finding> {
+    let occurs = |id: &str| findings.iter().any(|finding| finding.id.0.id == id && finding.allowed.is_some());
+    let unused = allow.keys().filter(|id| !occurs(id));
+    unused.map(|id| Finding::new(ALLOWED_UNUSED, format!("{id} was allowed, but did not occur"))).collect()
 }
 
 /// What a person has allowed becomes a note.
