@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::affected::Affected;
 use crate::affected::forest::{self, Forest};
-use crate::finding::{Error, Finding, Result, Severity, USAGE, io, refuse};
+use crate::finding::{self, Error, Finding, Result, Severity, USAGE, io, refuse};
 use crate::impact::{self, Level};
 use crate::kernel::Kernel;
 use crate::link;
@@ -389,8 +389,16 @@ fn allowed(pair: &str) -> Result<(String, String)> {
     if reason.trim().is_empty() {
         return refuse(USAGE, format!("--allow {pair}: give the reason, as in --allow {id}=\"who judged it and why\""));
     }
-    if !crate::finding::REGISTRY.iter().any(|known| known.0.id == id) {
-        return refuse(USAGE, format!("--allow {pair}: no finding has the id {id}"));
+    let Some(known) = finding::REGISTRY.iter().find(|known| known.0.id == id) else {
+        let near = forest::suggestions(id, finding::REGISTRY.iter().map(|known| known.0.id));
+        return refuse(USAGE, format!("--allow {pair}: no finding has the id {id}{near}"));
+    };
+    if !finding::is_allowable(*known) {
+        let why = match known.0.severity {
+            Severity::Refuse => "without what it says is missing there is no right module",
+            _ => "it stops nothing and needs no exception",
+        };
+        return refuse(USAGE, format!("--allow {pair}: {id} can't be allowed: {why}"));
     }
     Ok((id.to_string(), reason.to_string()))
 }

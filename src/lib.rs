@@ -9,6 +9,7 @@ pub mod cli;
 pub mod closure;
 pub mod finding;
 pub mod impact;
+pub mod judge;
 pub mod kernel;
 pub mod link;
 pub mod linkage;

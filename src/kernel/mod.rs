@@ -3,6 +3,7 @@
 //! A prepared kernel is a folder with a [`Descriptor`], `kernel.json`, which names everything else. This module reads
 //! it; `prepare` writes it. The kernel's source and build folder are never written to from here.
 
+pub mod callers;
 pub mod command;
 pub mod commands;
 pub mod config;

@@ -1,5 +1,6 @@
 //! From a patch to a livepatch module: one line a stage, each computed from the earlier ones and never changed after.
 
+mod evidence;
 mod module;
 mod units;
 
@@ -10,7 +11,7 @@ pub use units::{original, side_by_side_on};
 
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
-use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity};
+use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
@@ -108,6 +109,8 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     findings.extend(units.iter().flat_map(units::declaration_findings));
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
+    progress("judge: what replacing functions can't do, and what a person must decide");
+    findings.extend(evidence::judged(kernel, &applied, &units, scratch)?);
     allow(&mut findings, &options.allow);
     let is_refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if !is_refused && units.iter().all(|unit| unit.affected.targets.is_empty()) {
@@ -138,7 +141,15 @@ pub fn create(
     progress("check: compile and validate");
     let compared = module::checked(kernel, &parts, &module, scratch, &mut findings)?;
     settle(&mut findings, &options.allow)?;
+    findings.extend(unused(&findings, &options.allow));
     Ok(module::livepatch(options, parts, module, findings, compared))
+}
+
+/// Exceptions that nothing needed.
+fn unused(findings: &[Finding], allow: &BTreeMap<String, String>) -> Vec<Finding> {
+    let occurs = |id: &str| findings.iter().any(|finding| finding.id.0.id == id && finding.allowed.is_some());
+    let unused = allow.keys().filter(|id| !occurs(id));
+    unused.map(|id| Finding::new(ALLOWED_UNUSED, format!("{id} was allowed, but did not occur"))).collect()
 }
 
 /// What a person has allowed becomes a note.
@@ -146,7 +157,7 @@ fn allow(findings: &mut [Finding], allowed: &BTreeMap<String, String>) {
     for finding in findings.iter_mut().filter(|finding| finding.severity <= Severity::Judge) {
         if let Some(reason) = allowed.get(finding.id.0.id) {
             finding.severity = Severity::Note;
-            finding.message.push_str(&format!("\nallowed: {reason}"));
+            finding.allowed = Some(reason.clone());
         }
     }
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::affected::Target;
 use crate::check;
-use crate::closure::{Closure, Scope, WILDCARD};
+use crate::closure::{Closure, Scope};
 use crate::finding::{
-    ADDRESS_ESCAPES, DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, THIS_MODULE, io,
-    refuse,
+    DATA_ADDED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, THIS_MODULE, io, refuse,
 };
+use crate::judge;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
@@ -147,7 +147,7 @@ pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) ->
     let objects = &unit.before.facts.objects;
     let exists = |name: &str| objects.iter().any(|object| object.name == name || is_local(&object.name, name));
     let mut findings = rewrite::static_locals(closure, exists);
-    findings.extend(escapes(closure, naming));
+    findings.extend(judge::escapes::findings(closure, &naming.targets));
     for node in closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied) {
         let Some((name, Role::Variable)) = node.names.first() else { continue };
         let word = |text: &str| {
@@ -166,36 +166,6 @@ pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) ->
         };
         let file = &closure.files[node.position.file as usize];
         findings.push(finding.at(file.path.as_str(), Some(node.position.line)));
-    }
-    findings
-}
-
-/// Functions of the module whose address is used other than for a call. A target's address is the original function's.
-fn escapes(closure: &Closure, naming: &Naming) -> Vec<Finding> {
-    let copied = || closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
-    let local: BTreeSet<&str> = copied()
-        .flat_map(|node| &node.names)
-        .filter(|(name, role)| *role == Role::Function && !naming.targets.contains(name))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let mut findings = Vec::new();
-    let mut said = BTreeSet::new();
-    for node in copied() {
-        let word = |index: usize| {
-            let text = node.tokens.get(index).and_then(|token| closure.texts.get((token & !WILDCARD) as usize));
-            text.map_or("", String::as_str)
-        };
-        // The signature names the function itself, as do prototypes.
-        for index in node.signature_tokens..node.tokens.len() {
-            let member = index > 0 && matches!(word(index - 1), "." | "->");
-            let name = word(index);
-            if word(index + 1) != "(" && !member && local.contains(name) && said.insert(name) {
-                let holder = node.names.first().map_or("a declaration", |(name, _)| name.as_str());
-                let message = format!("{holder} uses the address of {name}, which is the livepatch's own copy");
-                let file = closure.files[node.position.file as usize].path.as_str();
-                findings.push(Finding::new(ADDRESS_ESCAPES, message).at(file, Some(node.position.line)));
-            }
-        }
     }
     findings
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::affected::{self, origin};
-use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result};
+use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, Result};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::includers::includers;
@@ -184,18 +184,29 @@ pub fn declaration_findings(unit: &UnitPlan) -> Vec<Finding> {
     let finding = |declaration: &changes::Declaration| {
         let name = &declaration.name;
         let (id, message) = match declaration.what {
-            What::Type | What::Typedef => (
-                LAYOUT_CHANGED,
-                format!("the type {name} changes; objects that the running kernel already has keep the old one"),
+            What::Initialiser => (
+                DATA_CHANGED,
+                format!(
+                    "the initial value of {name} changes, which the running kernel has long read\n  change it in a pre-patch \
+                     callback, or patch the functions that use it"
+                ),
             ),
-            What::Initialiser | What::Variable => {
-                (DATA_CHANGED, format!("the initial value of {name} changes, which the running kernel has long read"))
-            }
-            What::Assembly => (ASSEMBLY_CHANGED, "assembly at file scope changes or goes".to_string()),
-            What::Prototype => return None,
+            What::Variable => (
+                DATA_CHANGED,
+                format!(
+                    "the declaration of {name} changes, but the running kernel's object stays as it is\n  keep it, and give the \
+                     fix an object of its own"
+                ),
+            ),
+            What::Assembly => (
+                ASSEMBLY_CHANGED,
+                "assembly at file scope changes or goes; replace the C functions that use what it defines".to_string(),
+            ),
+            // [`crate::judge`] compares both versions' types.
+            What::Type | What::Typedef | What::Prototype => return None,
         };
         Some(Finding::new(id, message).at(unit.command.source.as_str(), None))
     };
-    let said = |name: &str| unit.affected.findings.iter().any(|f| f.id == DATA_CHANGED && f.message.contains(name));
+    let said = |name: &str| unit.affected.changed_data.iter().any(|data| data.name == name);
     unit.changes.declarations.iter().filter(|declaration| !said(&declaration.name)).filter_map(finding).collect()
 }
