@@ -7,6 +7,7 @@ pub mod gcc;
 pub mod groups;
 pub mod lex;
 pub mod library;
+pub mod live;
 pub mod names;
 pub mod place;
 pub mod text;
