@@ -124,6 +124,12 @@ struct Request {
     /// A finding that a person has judged and allows; recorded in the module
     #[arg(long, value_name = "ID=REASON")]
     allow: Vec<String>,
+    /// Refuse a patch that changes more units (C files) than this
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    max_units: usize,
+    /// Preprocess every unit that may include a patched header
+    #[arg(long, hide = true)]
+    no_text_filter: bool,
 }
 
 #[derive(Args)]
@@ -380,6 +386,8 @@ fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
         ipa_clones: request.ipa_clones.clone(),
         name: module_name(&name),
         allow,
+        max_units: request.max_units,
+        text_filter: !request.no_text_filter,
     })
 }
 
@@ -414,7 +422,7 @@ fn plan(request: &PlanRequest) -> Result<ExitCode> {
 }
 
 fn plan_text(plan: &Plan) -> String {
-    let mut text = String::new();
+    let mut text: String = plan.searches.iter().map(|search| format!("{search}\n")).collect();
     for unit in &plan.units {
         text.push_str(&format!("{} ({})\n", unit.command.source, unit.command.object));
         text.push_str(&format!("  clone report: {}\n", unit.report));

@@ -103,6 +103,8 @@ registry! {
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."
     PATCH_FUZZ Judge "patch-fuzz" "A hunk was applied although its context differs from the source."
     FILE_NOT_BUILT Refuse "file-not-built" "The patch changes a file that this kernel's configuration does not build; such a kernel doesn't need the fix, or has it elsewhere."
+    UNIT_NOT_THERE Warning "unit-not-there" "The build generates the source of a unit, and it is not there: nobody has looked at whether it includes a patched file. Build the kernel, and prepare it again, if it may."
+    TOO_MANY_UNITS Refuse "too-many-units" "The patch changes a header or a macro that very many units use; the message lists them. A livepatch of that size is hardly reviewable: patch the callers that matter, or raise the limit with --max-units."
     FILE_NOT_LIVEPATCHABLE Refuse "file-not-livepatchable" "The patch changes assembly, vDSO, boot or build files: function replacement can't reach such code."
     // Reading and applying patches (`patch`).
     PATCH_OFFSET Note "patch-offset" "A hunk was applied at another line than the patch says; its context is complete."

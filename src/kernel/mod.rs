@@ -7,7 +7,6 @@ pub mod command;
 pub mod commands;
 pub mod config;
 pub mod image;
-pub mod includers;
 pub mod memory;
 pub mod modules;
 pub mod symbols;

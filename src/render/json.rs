@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::affected::Reason;
+use crate::candidates::Search;
 use crate::finding::Finding;
 use crate::kernel::Kernel;
 use crate::linkage::External;
@@ -25,6 +26,8 @@ struct Report<'a> {
     tool: &'a str,
     name: &'a str,
     kernel: KernelIdentity<'a>,
+    /// By patched header: the units that were looked at.
+    searches: &'a [Search],
     /// Where each unit's clone report is from.
     reports: BTreeMap<&'a str, String>,
     patched: Vec<&'a str>,
@@ -116,6 +119,7 @@ pub fn render(
             release: &kernel.descriptor.release,
             version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         },
+        searches: &plan.searches,
         reports: plan.units.iter().map(|unit| (unit.command.source.as_str(), unit.report.to_string())).collect(),
         patched: plan.units.iter().flat_map(|unit| &unit.affected.patched).map(String::as_str).collect(),
         affected: affected

@@ -160,6 +160,9 @@ fn counted_stem(text: &[u8]) -> Option<&[u8]> {
 /// Compares two versions of a unit, both as `gcc -E` prints them. What neither version's code can reach is left out: an
 /// inline function of a header that the unit doesn't use.
 pub fn compare(before: &[u8], after: &[u8]) -> Changes {
+    if lines(before).eq(lines(after)) {
+        return Changes::default();
+    }
     let mut interner = Interner::default();
     let before = Version::new(before, &mut interner);
     let after = Version::new(after, &mut interner);
@@ -193,6 +196,11 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
         }
     }
     changes
+}
+
+/// The lines that hold something: how many empty ones GCC leaves depends on the directives between them.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 type Uses<'a> = (&'a Version, &'a [(usize, Role)]);

@@ -1,0 +1,299 @@
+//! Stage 2 for a patch: the units of the build that it may change, before any of them is preprocessed.
+//!
+//! Source files are units themselves. For a header, [`depends`] or [`tree`] lists the units that may include it, and
+//! [`reach`] leaves out those whose text can't reach a name that the patch gives another meaning. Both only ever keep too
+//! many: what really changes is decided by preprocessed tokens.
+
+mod declares;
+mod depends;
+mod macros;
+mod outline;
+mod reach;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::finding::{FILE_NOT_BUILT, Finding, Result, UNIT_NOT_THERE};
+use crate::kernel::Kernel;
+use crate::kernel::command::CompileCommand;
+use crate::parallel;
+use crate::patch::FileState;
+
+use depends::Files;
+use tree::{Node, Tree};
+
+/// How the units that may include a header were listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// By the build's dependency files (`.cmd`), all of them newer than the sources.
+    DependencyFiles,
+    /// By the text of `#include` lines.
+    IncludeLines,
+    /// By dependency files where the build has one that is newer than the sources, by `#include` lines elsewhere.
+    Mixed,
+}
+
+impl Method {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Method::DependencyFiles => "by the build's dependency files",
+            Method::IncludeLines => "by #include lines",
+            Method::Mixed => "by the build's dependency files, else by #include lines",
+        }
+    }
+}
+
+/// What was looked at because of one patched file that isn't a unit itself. Counts are units (compile commands).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Search {
+    pub file: String,
+    /// Units of the build.
+    pub built: usize,
+    pub method: Method,
+    /// Those that may include the file.
+    pub including: usize,
+    /// Those whose text may reach something that the patch changes; nothing where the filter was off.
+    pub reaching: Option<usize>,
+    /// Why each includer was kept, where the text filter can't tell by names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfiltered: Option<String>,
+    /// Those that were preprocessed in both versions.
+    pub preprocessed: usize,
+    /// Those whose tokens differ in what their code can reach.
+    pub differing: usize,
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Search { file, built, including, preprocessed, differing, .. } = self;
+        write!(f, "{file}: of {built} units, {including} may include it ({}); ", self.method.words())?;
+        match (&self.reaching, &self.unfiltered) {
+            (Some(_), Some(why)) => write!(f, "the text filter keeps them all: {why}; ")?,
+            (Some(reaching), None) => write!(f, "{reaching} may reach what changes, by their text; ")?,
+            (None, _) => write!(f, "no text filter; ")?,
+        }
+        write!(f, "{preprocessed} were preprocessed, {differing} differ")
+    }
+}
+
+/// The units that a patch may change.
+#[derive(Debug)]
+pub struct Candidates {
+    pub commands: Vec<CompileCommand>,
+    /// One a patched file that isn't a unit itself; the last two counts are yet to be filled.
+    pub searches: Vec<Search>,
+    /// By search: the sources that may include its file.
+    including: Vec<BTreeSet<String>>,
+    pub findings: Vec<Finding>,
+}
+
+impl Candidates {
+    /// The searches, complete, once it is known which units differ.
+    pub fn searched(&self, differing: &[&CompileCommand]) -> Vec<Search> {
+        let filled = self.searches.iter().zip(&self.including).map(|(search, including)| {
+            let count = |commands: &mut dyn Iterator<Item = &CompileCommand>| {
+                commands.filter(|command| including.contains(&command.source)).count()
+            };
+            let preprocessed = count(&mut self.commands.iter());
+            let differing = count(&mut differing.iter().copied());
+            Search { preprocessed, differing, ..search.clone() }
+        });
+        filled.collect()
+    }
+}
+
+/// Finds the units that a patch may change. `states` are the patched files; without `filter` every unit that may include
+/// one is a candidate.
+///
+/// # Errors
+///
+/// `file-not-built` where nothing of the build has the patched code.
+pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>, filter: bool) -> Result<Candidates> {
+    let mut candidates =
+        Candidates { commands: Vec::new(), searches: Vec::new(), including: Vec::new(), findings: Vec::new() };
+    let mut included: Vec<String> = Vec::new();
+    for file in states.keys() {
+        let found = if file.ends_with(".c") { kernel.commands_for(file)? } else { Vec::new() };
+        if found.is_empty() {
+            // A header, or a source that may be included by one that is built.
+            included.push(file.clone());
+        }
+        candidates.commands.extend(found);
+    }
+    if included.is_empty() {
+        return Ok(candidates);
+    }
+    let all = kernel.all_commands()?;
+    let includers = Includers::find(kernel, &all, &included);
+    let reach = if filter { includers.reaching(kernel, &all, states, &included) } else { Reach::default() };
+    let mut kept: BTreeSet<&str> = BTreeSet::new();
+    for (file, including) in included.iter().zip(&includers.sets) {
+        let reaching = filter.then(|| including.intersection(&reach.sources).cloned().collect::<BTreeSet<String>>());
+        let of = |set: &BTreeSet<String>| all.iter().filter(|command| set.contains(&command.source)).count();
+        candidates.searches.push(Search {
+            file: file.clone(),
+            built: all.len(),
+            method: includers.method,
+            including: of(including),
+            reaching: reaching.as_ref().map(of),
+            unfiltered: reach.unfiltered.get(file).cloned(),
+            preprocessed: 0,
+            differing: 0,
+        });
+        kept.extend(including.iter().filter(|source| !filter || reach.sources.contains(*source)).map(String::as_str));
+        candidates.including.push(including.clone());
+    }
+    let direct: BTreeSet<String> = candidates.commands.iter().map(|command| command.source.clone()).collect();
+    let found =
+        all.iter().filter(|command| kept.contains(command.source.as_str()) && !direct.contains(&command.source));
+    candidates.commands.extend(found.cloned());
+    if candidates.commands.is_empty() && includers.sets.iter().all(BTreeSet::is_empty) {
+        let name = &kernel.descriptor.name;
+        let file = &included[0];
+        let message = format!("{name} does not build {file}, nor anything that includes it: it doesn't have the code");
+        return Err(Finding::new(FILE_NOT_BUILT, message).at(file.as_str(), None).into());
+    }
+    if !includers.missing.is_empty() {
+        let message = format!(
+            "the build generates these sources, which are not there, so that nobody has looked at whether they include a \
+             patched file: {}",
+            includers.missing.join(", ")
+        );
+        candidates.findings.push(Finding::new(UNIT_NOT_THERE, message));
+    }
+    Ok(candidates)
+}
+
+/// Who may include the patched files.
+struct Includers {
+    tree: Tree,
+    /// By patched file: sources of units.
+    sets: Vec<BTreeSet<String>>,
+    /// By source: what it is made of, where the build says so.
+    depends: BTreeMap<String, Files>,
+    method: Method,
+    /// Sources that don't exist.
+    missing: Vec<String>,
+}
+
+/// What the text filter says.
+#[derive(Default)]
+struct Reach {
+    /// Sources that are kept.
+    sources: BTreeSet<String>,
+    /// By patched file: why all of its includers are.
+    unfiltered: BTreeMap<String, String>,
+}
+
+impl Includers {
+    fn find(kernel: &Kernel, all: &[CompileCommand], headers: &[String]) -> Includers {
+        let tree = Tree::read(kernel.source(), kernel.build(), all);
+        let mut reader = depends::Reader::new(kernel.source(), kernel.build());
+        // A source that is compiled several times is told by all of its lists.
+        let mut depends: BTreeMap<String, Option<Files>> = BTreeMap::new();
+        for command in all {
+            let files = reader.files(command);
+            let known = depends.entry(command.source.clone()).or_insert_with(|| Some(Files::new()));
+            match (known.as_mut(), files) {
+                (Some(known), Some(files)) => known.extend(files),
+                _ => *known = None,
+            }
+        }
+        let units = depends.len();
+        let depends: BTreeMap<String, Files> =
+            depends.into_iter().filter_map(|(source, files)| Some((source, files?))).collect();
+        let method = match depends.len() {
+            0 => Method::IncludeLines,
+            known if known == units => Method::DependencyFiles,
+            _ => Method::Mixed,
+        };
+        let built: BTreeSet<String> = all.iter().map(|command| command.source.clone()).collect();
+        let set = |header: &String| {
+            let found = tree.includers(std::slice::from_ref(header));
+            let includes = |source: &&String| match depends.get(*source) {
+                Some(files) => files.contains(header),
+                None => tree.node(source).is_some_and(|node| found[node as usize]),
+            };
+            built.iter().filter(includes).cloned().collect()
+        };
+        let sets = headers.iter().map(set).collect();
+        let missing = built.iter().filter(|source| tree.node(source).is_none()).cloned().collect();
+        Includers { tree, sets, depends, method, missing }
+    }
+
+    /// The units whose text may reach what the patch changes.
+    fn reaching(
+        &self,
+        kernel: &Kernel,
+        all: &[CompileCommand],
+        states: &BTreeMap<String, FileState>,
+        headers: &[String],
+    ) -> Reach {
+        let sources: BTreeSet<&str> = self.sets.iter().flatten().map(String::as_str).collect();
+        let units: Vec<Node> = sources.iter().filter_map(|source| self.tree.node(source)).collect();
+        let universe = self.tree.closure(units.iter().copied());
+        let nodes: Vec<Node> = (0..universe.len() as Node).filter(|node| universe[*node as usize]).collect();
+        let mut shared = vec![false; universe.len()];
+        for node in nodes.iter().flat_map(|node| self.tree.included(*node)) {
+            shared[*node as usize] = true;
+        }
+        let is_unit: BTreeSet<Node> = units.iter().copied().collect();
+        let files = parallel::map(&nodes, |node| reach::File {
+            node: *node,
+            text: read(kernel, self.tree.path(*node)).unwrap_or_default(),
+            shared: shared[*node as usize] || !is_unit.contains(node),
+        });
+        let patched: Vec<reach::Patched> = headers
+            .iter()
+            .filter_map(|header| {
+                let after = match states.get(header) {
+                    Some(FileState::Content(bytes)) => Some(bytes.clone()),
+                    _ => None,
+                };
+                Some(reach::Patched { node: self.tree.node(header)?, before: read(kernel, header), after })
+            })
+            .collect();
+        let names = reach::names(&files, &patched);
+        let substrings = names.substrings();
+        let mut defines: BTreeMap<&str, String> = BTreeMap::new();
+        for command in all.iter().filter(|command| sources.contains(command.source.as_str())) {
+            let text = defines.entry(&command.source).or_default();
+            for value in command.args.iter().filter_map(|arg| arg.strip_prefix("-D")) {
+                text.push_str(&format!("\n{}", value.replace('=', " ")));
+            }
+        }
+        let texts: BTreeMap<Node, &reach::File> = files.iter().map(|file| (file.node, file)).collect();
+        let sources: Vec<&str> = sources.into_iter().collect();
+        let kept = parallel::map(&sources, |source| {
+            let source = *source;
+            let file = texts.get(&self.tree.node(source)?)?;
+            let mut text = file.text.clone();
+            text.extend(defines.get(source).into_iter().flat_map(|defines| defines.bytes()));
+            let reason = match self.depends.get(source) {
+                Some(files) => names.reached_by(&text, &|node| files.contains(self.tree.path(node)), &substrings),
+                None => {
+                    let closure = self.tree.closure([file.node]);
+                    names.reached_by(&text, &|node| closure[node as usize], &substrings)
+                }
+            };
+            reason.map(|_| source.to_string())
+        });
+        let unfiltered = headers.iter().filter_map(|header| {
+            let why = names.hot.get(&self.tree.node(header)?)?;
+            Some((header.clone(), why.clone()))
+        });
+        Reach { sources: kept.into_iter().flatten().collect(), unfiltered: unfiltered.collect() }
+    }
+}
+
+/// A file of the source or the build folder.
+fn read(kernel: &Kernel, path: &str) -> Option<Vec<u8>> {
+    let read = |folder: &Path| std::fs::read(folder.join(path)).ok();
+    read(kernel.source()).or_else(|| read(kernel.build()))
+}
