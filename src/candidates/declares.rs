@@ -248,7 +248,8 @@ mod tests {
                        #define END ;\n#define kept kept\n#define __keep __attribute__((used))\n#define __always_inline inline\n";
         let outline = outline(defines.as_bytes());
         let ranges = outline.items.iter().map(|item| item.text.start as usize..item.text.end as usize);
-        let definitions: Vec<Definition> = ranges.filter_map(|r| definition(defines.as_bytes(), r)).collect();
+        let definitions: Vec<(u32, Definition)> =
+            ranges.filter_map(|r| Some((0, definition(defines.as_bytes(), r)?))).collect();
         let macros = Macros::new(&definitions);
         let found = declared(&words(text.as_bytes(), 0..text.len()), &macros)?;
         Some(found.iter().map(|d| String::from_utf8_lossy(d.name.text).into_owned()).collect())

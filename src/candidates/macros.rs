@@ -12,6 +12,7 @@ use crate::unit::lex::Kind;
 use crate::unit::live::EMITTING;
 
 use super::outline;
+use super::tree::Node;
 
 /// A name, hashed.
 pub type Id = u64;
@@ -99,10 +100,11 @@ pub struct Macros {
 }
 
 impl Macros {
-    pub fn new(definitions: &[Definition]) -> Macros {
+    pub fn new(defined: &[(Node, Definition)]) -> Macros {
+        let definitions: Vec<&Definition> = defined.iter().map(|(_, definition)| definition).collect();
         let mut macros = Macros::default();
         let mut other: FxHashSet<Id> = FxHashSet::default();
-        for definition in definitions {
+        for definition in &definitions {
             let name = definition.name.id;
             match definition.parameters {
                 None => macros.object_like.insert(name),
@@ -117,10 +119,11 @@ impl Macros {
         // Constants, most of all macros by far, have none of the properties.
         let telling: Vec<&Definition> = definitions
             .iter()
+            .copied()
             .filter(|definition| !matches!(definition.body.as_slice(), [word] if word.kind == Kind::Number))
             .collect();
         macros.find_breaking(&telling);
-        macros.find_attributes(definitions);
+        macros.find_attributes(&definitions);
         macros.find_pasting(&telling);
         macros
     }
@@ -167,14 +170,14 @@ impl Macros {
         }
     }
 
-    fn find_attributes(&mut self, definitions: &[Definition]) {
+    fn find_attributes(&mut self, definitions: &[&Definition]) {
         // Names with a definition that can't be one whatever others are.
-        let plain = |definition: &&Definition| {
+        let plain = |definition: &&&Definition| {
             let first = definition.body.first();
             first.is_some_and(|word| !is_identifier(word.text))
         };
         let mut out: FxHashSet<Id> = definitions.iter().filter(plain).map(|definition| definition.name.id).collect();
-        let left: Vec<&Definition> = definitions.iter().filter(|d| !out.contains(&d.name.id)).collect();
+        let left: Vec<&Definition> = definitions.iter().copied().filter(|d| !out.contains(&d.name.id)).collect();
         self.attributes = left.iter().map(|definition| definition.name.id).collect();
         // The greatest set in which every body is made of attributes and other members.
         loop {
@@ -223,7 +226,7 @@ impl Macros {
                     continue;
                 };
                 let mut pasted = FxHashSet::default();
-                self.parts_of_body(definition, &mut |word| {
+                self.parts_of_body(definition, &mut |_, word| {
                     pasted.insert(word.id);
                 });
                 if !pasted.is_empty() {
@@ -256,8 +259,13 @@ impl Macros {
         changed
     }
 
-    /// The words of a macro's body that may become parts of names: next to `##`, or in an argument that does.
-    pub fn parts_of_body<'a>(&self, definition: &Definition<'a>, part: &mut dyn FnMut(Word<'a>)) {
+    pub fn is_pasting(&self, name: Id) -> bool {
+        self.pasting.contains_key(&name)
+    }
+
+    /// The words of a macro's body that may become parts of names, each with the macro that pastes it: next to `##`, or in
+    /// an argument that is.
+    pub fn parts_of_body<'a>(&self, definition: &Definition<'a>, part: &mut dyn FnMut(Id, Word<'a>)) {
         let body = &definition.body;
         for (index, word) in body.iter().enumerate() {
             if word.text != b"##" {
@@ -268,15 +276,16 @@ impl Macros {
             if before.is_some_and(|word| word.text == b",") {
                 continue;
             }
-            before.into_iter().chain(body.get(index + 1).copied()).filter(Word::is_part).for_each(&mut *part);
+            let around = before.into_iter().chain(body.get(index + 1).copied());
+            around.filter(Word::is_part).for_each(|word| part(definition.name.id, word));
         }
         // A parameter that is called may be any macro.
         let called = |word: &Word| definition.parameters.iter().flatten().any(|name| *name == word.text);
         self.parts(body, &called, part);
     }
 
-    /// The words of a text that may become parts of names: arguments of macros that paste them.
-    pub fn parts<'a>(&self, words: &[Word<'a>], any_macro: &dyn Fn(&Word) -> bool, part: &mut dyn FnMut(Word<'a>)) {
+    /// The words of a text that may become parts of names, each with the macro that pastes it.
+    pub fn parts<'a>(&self, words: &[Word<'a>], any_macro: &dyn Fn(&Word) -> bool, part: &mut dyn FnMut(Id, Word<'a>)) {
         for (index, word) in words.iter().enumerate() {
             if word.kind != Kind::Identifier {
                 continue;
@@ -284,20 +293,21 @@ impl Macros {
             let positions = self.pasting.get(&word.id);
             let called = words.get(index + 1).is_some_and(|next| next.text == b"(");
             if called && any_macro(word) {
-                words[index + 1..behind(words, index + 1)].iter().copied().filter(Word::is_part).for_each(&mut *part);
+                let given = words[index + 1..behind(words, index + 1)].iter().copied().filter(Word::is_part);
+                given.for_each(|given| part(word.id, given));
             }
             let Some(positions) = positions else { continue };
             if called {
-                for (argument, word) in arguments(words, index + 1) {
+                for (argument, given) in arguments(words, index + 1) {
                     let pasted = positions.get(argument).or(positions.last()).copied().unwrap_or(false);
-                    if pasted && word.is_part() {
-                        part(word);
+                    if pasted && given.is_part() {
+                        part(word.id, given);
                     }
                 }
             } else {
                 // Its name is handed on: whatever is handed on with it may be its argument.
                 let around = around(words, index);
-                words[around].iter().copied().filter(Word::is_part).for_each(&mut *part);
+                words[around].iter().copied().filter(Word::is_part).for_each(|given| part(word.id, given));
             }
         }
     }
@@ -366,13 +376,13 @@ mod tests {
         let bytes = text.as_bytes();
         let outline = outline::outline(bytes);
         let ranges = outline.items.iter().map(|item| item.text.start as usize..item.text.end as usize);
-        let definitions: Vec<Definition> = ranges.filter_map(|range| definition(bytes, range)).collect();
+        let definitions: Vec<_> = ranges.filter_map(|range| Some((0, definition(bytes, range)?))).collect();
         Macros::new(&definitions)
     }
 
     fn parts(macros: &Macros, text: &str) -> Vec<String> {
         let mut found = Vec::new();
-        let mut part = |word: Word| found.push(String::from_utf8_lossy(word.text).into_owned());
+        let mut part = |_: Id, word: Word| found.push(String::from_utf8_lossy(word.text).into_owned());
         macros.parts(&words(text.as_bytes(), 0..text.len()), &|_| false, &mut part);
         found
     }

@@ -8,6 +8,7 @@ mod declares;
 mod depends;
 mod macros;
 mod outline;
+mod pasting;
 mod reach;
 mod tree;
 
@@ -260,7 +261,6 @@ impl Includers {
             })
             .collect();
         let names = reach::names(&files, &patched);
-        let substrings = names.substrings();
         let mut defines: BTreeMap<&str, String> = BTreeMap::new();
         for command in all.iter().filter(|command| sources.contains(command.source.as_str())) {
             let text = defines.entry(&command.source).or_default();
@@ -275,14 +275,14 @@ impl Includers {
             let file = texts.get(&self.tree.node(source)?)?;
             let mut text = file.text.clone();
             text.extend(defines.get(source).into_iter().flat_map(|defines| defines.bytes()));
-            let reason = match self.depends.get(source) {
-                Some(files) => names.reached_by(&text, &|node| files.contains(self.tree.path(node)), &substrings),
+            let reached = match self.depends.get(source) {
+                Some(files) => names.reached_by(&text, &|node| files.contains(self.tree.path(node))),
                 None => {
                     let closure = self.tree.closure([file.node]);
-                    names.reached_by(&text, &|node| closure[node as usize], &substrings)
+                    names.reached_by(&text, &|node| closure[node as usize])
                 }
             };
-            reason.map(|_| source.to_string())
+            reached.then(|| source.to_string())
         });
         let unfiltered = headers.iter().filter_map(|header| {
             let why = names.hot.get(&self.tree.node(header)?)?;

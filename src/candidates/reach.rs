@@ -4,9 +4,8 @@
 //! name of the set joins it. What can't be followed by names makes its file *hot*: every unit that may include the file
 //! is kept. That is the answer to all that isn't understood (see [`declared`]), to what emits code by itself, to a changed
 //! `#include`, `#if` or `#pragma`, and to an `#if` that asks for a changed macro. Names that `##` makes are found by their
-//! parts (see [`Macros::parts`]).
+//! parts (see [`super::pasting`]).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -20,6 +19,7 @@ use crate::unit::{live, names as words_of};
 use super::declares::{Declared, declared};
 use super::macros::{Definition, Id, Macros, Word, definition, id, words};
 use super::outline::{self, Item, Outline, Piece, Pieces, Shape, outline};
+use super::pasting::Pasting;
 use super::tree::Node;
 
 /// A file that units are made of, as raw text.
@@ -75,15 +75,10 @@ struct Reached {
 
 /// What the patch may change the meaning of.
 #[derive(Debug)]
-pub struct Names<'a> {
+pub struct Names {
     reached: FxHashMap<Id, Reached>,
-    /// In the order in which they were found.
-    pub texts: Vec<Cow<'a, [u8]>>,
     /// Files all of whose includers are kept, with the first reason.
     pub hot: BTreeMap<Node, String>,
-    macros: Macros,
-    /// All parts of pasted names.
-    parts: FxHashSet<Id>,
 }
 
 /// The shared files, searchable.
@@ -95,15 +90,6 @@ struct Index<'a, 'o> {
     mentions: Vec<(Id, u32, u8)>,
     /// Sorted: name, file, whether it is only asked for being defined.
     conditions: Vec<(Id, u32, bool)>,
-    /// By part of a pasted name: the items that have it.
-    pasted: FxHashMap<Id, Vec<u32>>,
-    item_parts: Vec<Vec<Id>>,
-}
-
-/// What is found in one item.
-struct Scanned<'a> {
-    mentions: Vec<(Id, u8)>,
-    parts: Vec<Word<'a>>,
 }
 
 fn range(item: &Item) -> Range<usize> {
@@ -128,22 +114,18 @@ fn definitions<'a>(text: &'a [u8], outline: &Outline) -> Vec<Definition<'a>> {
     macros.filter_map(|item| definition(text, range(item))).collect()
 }
 
-fn scan<'a>(text: &'a [u8], item: &Item, macros: &Macros) -> Scanned<'a> {
-    let mut parts = Vec::new();
+/// The names that an item mentions, with the kinds that they can be there.
+fn mentions(text: &[u8], item: &Item) -> Vec<(Id, u8)> {
     let mut mentions = Vec::new();
     match item.shape {
         Shape::Macro => {
-            let Some(definition) = definition(text, range(item)) else { return Scanned { mentions, parts } };
-            macros.parts_of_body(&definition, &mut |word| parts.push(word));
-            let own = |word: &Word| definition.parameters.iter().flatten().any(|name| *name == word.text);
-            mentions_of(&definition.body, &own, &mut mentions);
+            if let Some(definition) = definition(text, range(item)) {
+                let own = |word: &Word| definition.parameters.iter().flatten().any(|name| *name == word.text);
+                mentions_of(&definition.body, &own, &mut mentions);
+            }
         }
-        Shape::Statement => {
-            // Directives inside of it count as text: `#define`s are items of their own.
-            let words = words(text, range(item));
-            macros.parts(&words, &|_| false, &mut |word| parts.push(word));
-            mentions_of(&words, &|_| false, &mut mentions);
-        }
+        // Directives inside of it count as text: `#define`s are items of their own.
+        Shape::Statement => mentions_of(&words(text, range(item)), &|_| false, &mut mentions),
         Shape::Directive => {
             let words = words(text, range(item));
             let names_file = words.get(2).is_some_and(|word| word.text == b"<" || word.kind == Kind::String);
@@ -156,7 +138,7 @@ fn scan<'a>(text: &'a [u8], item: &Item, macros: &Macros) -> Scanned<'a> {
     }
     mentions.sort_unstable();
     mentions.dedup();
-    Scanned { mentions, parts }
+    mentions
 }
 
 fn mentions_of(words: &[Word], left_out: &dyn Fn(&Word) -> bool, found: &mut Vec<(Id, u8)>) {
@@ -174,33 +156,18 @@ fn mentions_of(words: &[Word], left_out: &dyn Fn(&Word) -> bool, found: &mut Vec
 }
 
 impl<'a, 'o> Index<'a, 'o> {
-    fn new(files: &'a [File], outlines: &'o [Outline], macros: &Macros) -> Index<'a, 'o> {
+    fn new(files: &'a [File], outlines: &'o [Outline]) -> Index<'a, 'o> {
         let shared: Vec<u32> = (0..files.len() as u32).filter(|file| files[*file as usize].shared).collect();
         let scanned = parallel::map(&shared, |file| {
             let (text, outline) = (&files[*file as usize].text, &outlines[*file as usize]);
-            outline.items.iter().map(|item| scan(text, item, macros)).collect::<Vec<_>>()
+            outline.items.iter().map(|item| mentions(text, item)).collect::<Vec<_>>()
         });
-        let mut index = Index {
-            files,
-            outlines,
-            places: Vec::new(),
-            mentions: Vec::new(),
-            conditions: Vec::new(),
-            pasted: FxHashMap::default(),
-            item_parts: Vec::new(),
-        };
+        let mut index = Index { files, outlines, places: Vec::new(), mentions: Vec::new(), conditions: Vec::new() };
         for (file, items) in shared.iter().zip(scanned) {
-            for (item, scanned) in items.into_iter().enumerate() {
+            for (item, mentions) in items.into_iter().enumerate() {
                 let place = index.places.len() as u32;
                 index.places.push(Place { file: *file, item: item as u32 });
-                index.mentions.extend(scanned.mentions.into_iter().map(|(name, kinds)| (name, place, kinds)));
-                let mut parts: Vec<Id> = scanned.parts.iter().map(|word| word.id).collect();
-                parts.sort_unstable();
-                parts.dedup();
-                for part in &parts {
-                    index.pasted.entry(*part).or_default().push(place);
-                }
-                index.item_parts.push(parts);
+                index.mentions.extend(mentions.into_iter().map(|(name, kinds)| (name, place, kinds)));
             }
             let (text, outline) = (&files[*file as usize].text, &outlines[*file as usize]);
             for condition in &outline.conditions {
@@ -229,8 +196,10 @@ impl<'a, 'o> Index<'a, 'o> {
 /// The search under way.
 struct Search<'a, 'o> {
     index: Index<'a, 'o>,
-    names: Names<'a>,
-    queue: Vec<(Cow<'a, [u8]>, Id)>,
+    names: Names,
+    macros: Macros,
+    pasting: Pasting<'a>,
+    queue: Vec<(&'a [u8], Id)>,
     /// Macros that come or go.
     redefined: FxHashSet<Id>,
     /// By item: what it was reached by.
@@ -249,22 +218,34 @@ struct Touched {
 
 /// Finds the names whose meaning a patch may change. `files` are those that the units in question may be made of, as they
 /// are before the patch.
-pub fn names<'a>(files: &'a [File], patched: &'a [Patched]) -> Names<'a> {
+pub fn names(files: &[File], patched: &[Patched]) -> Names {
     let outlines = parallel::map(files, |file| outline(&file.text));
     let new: Vec<(&Patched, &[u8], Outline)> =
         patched.iter().filter_map(|p| p.after.as_deref().map(|text| (p, text, outline(text)))).collect();
-    let by_file =
-        parallel::map(&(0..files.len()).collect::<Vec<_>>(), |file| definitions(&files[*file].text, &outlines[*file]));
-    let mut all: Vec<Definition> = by_file.into_iter().flatten().collect();
-    all.extend(new.iter().flat_map(|(_, text, outline)| definitions(text, outline)));
-    let macros = Macros::new(&all);
-    drop(all);
-    let index = Index::new(files, &outlines, &macros);
-    let parts: FxHashSet<Id> = index.item_parts.iter().flatten().copied().collect();
+    let numbers: Vec<usize> = (0..files.len()).collect();
+    let of_file = |file: &usize| definitions(&files[*file].text, &outlines[*file]);
+    let old = numbers.iter().zip(parallel::map(&numbers, of_file)).map(|(file, list)| (files[*file].node, list));
+    let added = new.iter().map(|(patched, text, outline)| (patched.node, definitions(text, outline)));
+    let defined: Vec<(Node, Definition)> =
+        old.chain(added).flat_map(|(node, list)| list.into_iter().map(move |definition| (node, definition))).collect();
+    let macros = Macros::new(&defined);
+    let statements = parallel::map(&numbers, |file| {
+        let items = outlines[*file].items.iter().filter(|item| item.shape == Shape::Statement);
+        let mut parts = Vec::new();
+        for item in items {
+            let words = statement_words(&files[*file].text, range(item));
+            macros.parts(&words, &|_| false, &mut |user, word| parts.push((user, word.id)));
+        }
+        parts.sort_unstable();
+        parts.dedup();
+        parts
+    });
+    let pasting = Pasting::new(&macros, &defined, &statements);
+    let index = Index::new(files, &outlines);
     let touched = vec![Touched::default(); index.places.len()];
-    let names = Names { reached: FxHashMap::default(), texts: Vec::new(), hot: BTreeMap::new(), macros, parts };
-    let mut search = Search { index, names, queue: Vec::new(), redefined: FxHashSet::default(), touched };
-    search.names.parts.extend(unit_parts(files, &outlines, &search.names.macros));
+    let names = Names { reached: FxHashMap::default(), hot: BTreeMap::new() };
+    let mut search =
+        Search { index, names, macros, pasting, queue: Vec::new(), redefined: FxHashSet::default(), touched };
     for file in files.iter().zip(&outlines).filter(|(file, _)| file.shared) {
         search.redefined_words(file.0, file.1);
     }
@@ -276,21 +257,6 @@ pub fn names<'a>(files: &'a [File], patched: &'a [Patched]) -> Names<'a> {
         search.follow(text, name);
     }
     search.names
-}
-
-/// Parts of pasted names in the sources: what one part is missing in a header may come from a unit.
-fn unit_parts(files: &[File], outlines: &[Outline], macros: &Macros) -> Vec<Id> {
-    let sources: Vec<usize> = (0..files.len()).filter(|file| !files[*file].shared).collect();
-    let found = parallel::map(&sources, |file| {
-        let mut parts = Vec::new();
-        for item in outlines[*file].items.iter().filter(|item| item.shape != Shape::Directive) {
-            parts.extend(scan(&files[*file].text, item, macros).parts.iter().map(|word| word.id));
-        }
-        parts.sort_unstable();
-        parts.dedup();
-        parts
-    });
-    found.into_iter().flatten().collect()
 }
 
 impl<'a> Search<'a, '_> {
@@ -377,14 +343,14 @@ impl<'a> Search<'a, '_> {
     /// can only do in `typeof` and the like; what has the function's name there is a member or a parameter.
     fn statement(&mut self, node: Node, text: &'a [u8], item: &Item, called_only: bool) {
         let words = statement_words(text, range(item));
-        let found = if item.unsure { None } else { declared(&words, &self.names.macros) };
+        let found = if item.unsure { None } else { declared(&words, &self.macros) };
         let Some(found) = found else {
             let words: Vec<_> = words.iter().take(8).map(|word| String::from_utf8_lossy(word.text)).collect();
             self.heat(node, &format!("`{} ...` may make code by itself", words.join(" ")));
             return;
         };
         let body = found.iter().any(|declared| declared.body);
-        if called_only && !body && !names_expressions(&words, &self.names.macros) {
+        if called_only && !body && !names_expressions(&words, &self.macros) {
             return;
         }
         for declared in found {
@@ -399,16 +365,12 @@ impl<'a> Search<'a, '_> {
 
     fn join(&mut self, name: Word<'a>, kind: u8, origin: Node, value: bool) {
         let reached = self.names.reached.entry(name.id).or_default();
-        let first = reached.kinds == 0;
         let news = reached.kinds & kind == 0 || (value && !reached.value);
         reached.kinds |= kind;
         reached.value |= value;
         reached.origins.insert(origin);
         if news {
-            self.queue.push((Cow::Borrowed(name.text), name.id));
-        }
-        if first {
-            self.names.texts.push(Cow::Borrowed(name.text));
+            self.queue.push((name.text, name.id));
         }
     }
 
@@ -420,7 +382,7 @@ impl<'a> Search<'a, '_> {
         }
     }
 
-    fn follow(&mut self, text: Cow<'a, [u8]>, name: Id) {
+    fn follow(&mut self, text: &'a [u8], name: Id) {
         let Some(reached) = self.names.reached.get(&name) else { return };
         let (kinds, value) = (reached.kinds, reached.value);
         if value {
@@ -431,15 +393,9 @@ impl<'a> Search<'a, '_> {
         for place in places {
             self.touch(place, value, kinds == FUNCTION);
         }
-        let mut candidates = BTreeSet::new();
-        for part in proper_parts(&text) {
-            candidates.extend(self.index.pasted.get(&part).into_iter().flatten().copied());
-        }
-        for place in candidates {
-            let own = &self.index.item_parts[place as usize];
-            if is_pasted(&text, &|part| own.binary_search(&part).is_ok(), &self.names.parts) {
-                self.touch(place, value, kinds == FUNCTION);
-            }
+        // A macro that may make the name mentions it.
+        for (maker, origin) in self.pasting.makers(text) {
+            self.join(maker, MACRO, origin, value);
         }
     }
 
@@ -481,94 +437,18 @@ fn names_expressions(words: &[Word], macros: &Macros) -> bool {
     })
 }
 
-/// All parts of a name but itself.
-fn proper_parts(name: &[u8]) -> impl Iterator<Item = Id> + '_ {
-    let all = (0..name.len()).flat_map(move |start| (start + 1..=name.len()).map(move |end| start..end));
-    all.filter(|range| range.len() < name.len()).map(|range| id(&name[range]))
-}
-
-/// Can a name be put together from known parts, one of them an own one?
-fn is_pasted(name: &[u8], own: &dyn Fn(Id) -> bool, known: &FxHashSet<Id>) -> bool {
-    // By length put together: not at all, without an own part, with one.
-    let mut reached = vec![(false, false); name.len() + 1];
-    reached[0].0 = true;
-    for start in 0..name.len() {
-        let (plain, with) = reached[start];
-        if !(plain || with) {
-            continue;
+impl Names {
+    /// May a unit whose source has this text be concerned? `includes` says whether it may include a file.
+    pub fn reached_by(&self, text: &[u8], includes: &dyn Fn(Node) -> bool) -> bool {
+        if self.hot.keys().any(|node| includes(*node)) {
+            return true;
         }
-        for end in start + 1..=name.len() {
-            if end - start == name.len() {
-                continue;
-            }
-            let part = id(&name[start..end]);
-            let is_own = own(part);
-            if is_own || known.contains(&part) {
-                reached[end].0 |= plain && !is_own;
-                reached[end].1 |= with || is_own;
-            }
-        }
-    }
-    reached[name.len()].1
-}
-
-impl Names<'_> {
-    /// Why a unit whose source has this text may be concerned; nothing if it can't be. `includes` says whether the unit
-    /// may include a file.
-    pub fn reached_by(&self, text: &[u8], includes: &dyn Fn(Node) -> bool, substrings: &Substrings) -> Option<String> {
-        if let Some((node, _)) = self.hot.iter().find(|(node, _)| includes(**node)) {
-            return Some(format!("it may include file {node}"));
-        }
-        let words = source_words(text);
+        // All tokens, those of directives too.
         let mut mentions = Vec::new();
-        mentions_of(&words, &|_| false, &mut mentions);
-        let concerned = |reached: &Reached| reached.origins.iter().any(|origin| includes(*origin));
-        for (name, allowed) in mentions {
-            if self.reached.get(&name).is_some_and(|reached| reached.kinds & allowed != 0 && concerned(reached)) {
-                return Some("it names what changes".into());
-            }
-        }
-        let mut parts: Vec<Id> = self.source_parts(text, &words).into_iter().map(|word| word.id).collect();
-        parts.sort_unstable();
-        parts.dedup();
-        let names: BTreeSet<u32> = parts.iter().filter_map(|part| substrings.0.get(part)).flatten().copied().collect();
-        let own = |part: Id| parts.binary_search(&part).is_ok();
-        let pasted = names
-            .into_iter()
-            .map(|name| &self.texts[name as usize])
-            .any(|name| self.reached.get(&id(name)).is_some_and(concerned) && is_pasted(name, &own, &self.parts));
-        pasted.then(|| "it may make the name of what changes by ##".into())
+        mentions_of(&words(text, 0..text.len()), &|_| false, &mut mentions);
+        mentions.into_iter().any(|(name, allowed)| {
+            let reached = self.reached.get(&name).filter(|reached| reached.kinds & allowed != 0);
+            reached.is_some_and(|reached| reached.origins.iter().any(|origin| includes(*origin)))
+        })
     }
-
-    fn source_parts<'t>(&self, text: &'t [u8], words: &[Word<'t>]) -> Vec<Word<'t>> {
-        let mut parts = Vec::new();
-        self.macros.parts(words, &|_| false, &mut |word| parts.push(word));
-        for piece in Pieces::new(text) {
-            if let Piece::Directive(range, _) = piece
-                && let Some(definition) = definition(text, range)
-            {
-                self.macros.parts_of_body(&definition, &mut |word| parts.push(word));
-            }
-        }
-        parts
-    }
-
-    /// The parts of all names, to look up those of units.
-    pub fn substrings(&self) -> Substrings {
-        let mut found: FxHashMap<Id, Vec<u32>> = FxHashMap::default();
-        for (index, name) in self.texts.iter().enumerate() {
-            for part in proper_parts(name) {
-                found.entry(part).or_default().push(index as u32);
-            }
-        }
-        Substrings(found)
-    }
-}
-
-/// By part: the names that have it.
-pub struct Substrings(FxHashMap<Id, Vec<u32>>);
-
-/// All tokens of a source, those of its directives too.
-fn source_words(text: &[u8]) -> Vec<Word<'_>> {
-    words(text, 0..text.len())
 }
