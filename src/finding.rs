@@ -97,7 +97,7 @@ registry! {
     READ_ONLY_KEY Refuse "read-only-key" "Copied code has a static branch on a key that is read-only after boot; on this kernel, loading such a module Oopses."
     ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
     ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."
-    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two things; make two livepatches, or rename by hand."
+    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two symbols of the running kernel, or for two functions that a macro names; make two livepatches, or rename by hand."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."
