@@ -533,11 +533,8 @@ fn test(request: &Test) -> Result<ExitCode> {
     let mut machine = vm::Plan::new(image, &module, &built.name.replace('-', "_"));
     machine.reload = request.reload;
     let objects = built.objects.iter().filter(|object| *object != symbols_file::VMLINUX);
-    for (object, folder) in objects.zip(std::iter::repeat(&kernel.descriptor.modules)) {
-        let Some(folder) = folder else {
-            return refuse(USAGE, format!("{} was prepared without its modules", kernel.descriptor.name));
-        };
-        for module in vm::modules::load_order(folder, object)? {
+    for object in objects {
+        for module in kernel.modules()?.load_order(object)? {
             if !machine.target_modules.contains(&module) {
                 machine.target_modules.push(module);
             }

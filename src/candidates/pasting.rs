@@ -27,9 +27,16 @@ struct Makers<'a> {
 /// All that is pasted in a set of files.
 #[derive(Debug)]
 pub struct Pasting<'a> {
-    patterns: BTreeMap<Pattern<'a>, Makers<'a>>,
+    patterns: Vec<(Pattern<'a>, Makers<'a>)>,
+    /// Patterns by the word that they begin with; of those that begin with a hole, by the word that they end with; and those
+    /// with a hole at both ends.
+    by_first: FxHashMap<Id, Vec<usize>>,
+    by_last: FxHashMap<Id, Vec<usize>>,
+    open: Vec<usize>,
     /// Words that are pasted somewhere.
     parts: FxHashSet<Id>,
+    /// By name and depth: can it be made?
+    known: FxHashMap<(Id, usize), bool>,
 }
 
 impl<'a> Pasting<'a> {
@@ -63,18 +70,38 @@ impl<'a> Pasting<'a> {
                 makers.nested |= nested.contains(&definition.name.id);
             }
         }
-        Pasting { patterns, parts }
+        let patterns: Vec<(Pattern, Makers)> = patterns.into_iter().collect();
+        let (mut by_first, mut by_last) =
+            (FxHashMap::<Id, Vec<usize>>::default(), FxHashMap::<Id, Vec<usize>>::default());
+        let mut open = Vec::new();
+        for (index, (pattern, _)) in patterns.iter().enumerate() {
+            match (pattern.first().copied().flatten(), pattern.last().copied().flatten()) {
+                (Some(first), _) => by_first.entry(id(first)).or_default().push(index),
+                (None, Some(last)) => by_last.entry(id(last)).or_default().push(index),
+                (None, None) => open.push(index),
+            }
+        }
+        Pasting { patterns, by_first, by_last, open, parts, known: FxHashMap::default() }
+    }
+
+    /// Patterns whose ends are those of a name.
+    fn fitting(&self, name: &[u8]) -> Vec<usize> {
+        let heads = (1..=name.len()).filter_map(|end| self.by_first.get(&id(&name[..end])));
+        let tails = (0..name.len()).filter_map(|start| self.by_last.get(&id(&name[start..])));
+        heads.chain(tails).flatten().chain(&self.open).copied().collect()
     }
 
     /// The macros that may make a name, and where they are defined.
-    pub fn makers(&self, name: &[u8]) -> Vec<(Word<'a>, Node)> {
-        let found = self.patterns.iter().filter(|(pattern, makers)| self.makes(pattern, makers.nested, name, DEPTH));
-        found.flat_map(|(_, makers)| &makers.of).copied().collect()
+    pub fn makers(&mut self, name: &[u8]) -> Vec<(Word<'a>, Node)> {
+        let fitting = self.fitting(name);
+        let found: Vec<usize> = fitting.into_iter().filter(|pattern| self.makes(*pattern, name, DEPTH)).collect();
+        found.into_iter().flat_map(|pattern| self.patterns[pattern].1.of.iter().copied()).collect()
     }
 
-    fn makes(&self, pattern: &Pattern, nested: bool, name: &[u8], depth: usize) -> bool {
+    fn makes(&mut self, pattern: usize, name: &[u8], depth: usize) -> bool {
         let mut reached = vec![0];
-        for operand in pattern {
+        for operand in 0..self.patterns[pattern].0.len() {
+            let (operand, nested) = (self.patterns[pattern].0[operand], self.patterns[pattern].1.nested);
             let mut next = Vec::new();
             for start in reached {
                 let rest = &name[start..];
@@ -82,24 +109,34 @@ impl<'a> Pasting<'a> {
                     Some(word) if rest.starts_with(word) => next.push(start + word.len()),
                     Some(_) => {}
                     None => {
-                        let filled = (1..=rest.len())
-                            .filter(|length| *length < name.len() && self.fills(&rest[..*length], nested, depth));
-                        next.extend(filled.map(|length| start + length));
+                        let lengths = (1..=rest.len()).filter(|length| *length < name.len());
+                        next.extend(lengths.filter(|l| self.fills(&rest[..*l], nested, depth)).map(|l| start + l));
                     }
                 }
             }
             next.sort_unstable();
             next.dedup();
+            if next.is_empty() {
+                return false;
+            }
             reached = next;
         }
         reached.contains(&name.len())
     }
 
-    fn fills(&self, part: &[u8], nested: bool, depth: usize) -> bool {
-        self.parts.contains(&id(part))
-            || (nested
-                && depth > 1
-                && self.patterns.iter().any(|(pattern, makers)| self.makes(pattern, makers.nested, part, depth - 1)))
+    fn fills(&mut self, part: &[u8], nested: bool, depth: usize) -> bool {
+        self.parts.contains(&id(part)) || (nested && depth > 1 && self.is_made(part, depth - 1))
+    }
+
+    fn is_made(&mut self, name: &[u8], depth: usize) -> bool {
+        let key = (id(name), depth);
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let fitting = self.fitting(name);
+        let made = fitting.into_iter().any(|pattern| self.makes(pattern, name, depth));
+        self.known.insert(key, made);
+        made
     }
 }
 
@@ -155,7 +192,7 @@ mod tests {
         let macros = Macros::new(&defined);
         let mut parts = Vec::new();
         macros.parts(&words(text.as_bytes(), 0..text.len()), &|_| false, &mut |user, word| parts.push((user, word.id)));
-        let pasting = Pasting::new(&macros, &defined, &[parts]);
+        let mut pasting = Pasting::new(&macros, &defined, &[parts]);
         pasting.makers(name.as_bytes()).iter().map(|(m, _)| String::from_utf8_lossy(m.text).into_owned()).collect()
     }
 
