@@ -127,9 +127,9 @@ struct Request {
     /// Refuse a patch that changes more units (C files) than this
     #[arg(long, default_value_t = 100, value_name = "N")]
     max_units: usize,
-    /// Preprocess every unit that may include a patched header
+    /// Leave out units whose text can't reach what a patched header changes (on trial)
     #[arg(long, hide = true)]
-    no_text_filter: bool,
+    text_filter: bool,
 }
 
 #[derive(Args)]
@@ -387,7 +387,7 @@ fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
         name: module_name(&name),
         allow,
         max_units: request.max_units,
-        text_filter: !request.no_text_filter,
+        text_filter: request.text_filter,
     })
 }
 

@@ -41,7 +41,7 @@ pub struct Options {
     pub allow: BTreeMap<String, String>,
     /// More changed units than this are refused.
     pub max_units: usize,
-    /// Leave out, by their text alone, units that can't reach what the patch changes. Off only to test that.
+    /// Leave out, by their text alone, units that can't reach what the patch changes. On trial.
     pub text_filter: bool,
 }
 
