@@ -108,7 +108,7 @@ fn is_root(tokens: &[Symbol], statement: &Statement, declared: &[Name], interner
             }
             let variable = declared.iter().any(|name| name.role == Role::Variable);
             let external = interner.text(tokens[0]) == b"extern" || signature(tokens, interner).any(|w| w == b"extern");
-            variable && !(external && !has(&[b"="]))
+            variable && (!external || has(&[b"="]))
         }
     }
 }
