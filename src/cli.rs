@@ -125,6 +125,9 @@ struct Request {
     /// A finding that a person has judged and allows; recorded in the module
     #[arg(long, value_name = "ID=REASON")]
     allow: Vec<String>,
+    /// Refuse a patch that changes more units (C files) than this
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    max_units: usize,
 }
 
 #[derive(Args)]
@@ -381,6 +384,7 @@ fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
         ipa_clones: request.ipa_clones.clone(),
         name: module_name(&name),
         allow,
+        max_units: request.max_units,
     })
 }
 
@@ -423,7 +427,7 @@ fn plan(request: &PlanRequest) -> Result<ExitCode> {
 }
 
 fn plan_text(plan: &Plan) -> String {
-    let mut text = String::new();
+    let mut text: String = plan.searches.iter().map(|search| format!("{search}\n")).collect();
     for unit in &plan.units {
         text.push_str(&format!("{} ({})\n", unit.command.source, unit.command.object));
         text.push_str(&format!("  clone report: {}\n", unit.report));
@@ -534,11 +538,8 @@ fn test(request: &Test) -> Result<ExitCode> {
     let mut machine = vm::Plan::new(image, &module, &built.name.replace('-', "_"));
     machine.reload = request.reload;
     let objects = built.objects.iter().filter(|object| *object != symbols_file::VMLINUX);
-    for (object, folder) in objects.zip(std::iter::repeat(&kernel.descriptor.modules)) {
-        let Some(folder) = folder else {
-            return refuse(USAGE, format!("{} was prepared without its modules", kernel.descriptor.name));
-        };
-        for module in vm::modules::load_order(folder, object)? {
+    for object in objects {
+        for module in kernel.modules()?.load_order(object)? {
             if !machine.target_modules.contains(&module) {
                 machine.target_modules.push(module);
             }

@@ -105,12 +105,14 @@ registry! {
     THIS_MODULE Refuse "this-module" "Copied code uses THIS_MODULE (try_module_get(), an owner, ...), which would be the livepatch instead of the patched module: references would be counted on the wrong one. Write the module that is meant by hand, e.g. find it through an object that it owns."
     ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
     ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."
-    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two things; make two livepatches, or rename by hand."
+    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two symbols of the running kernel, or for two functions that a macro names; make two livepatches, or rename by hand."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."
     PATCH_FUZZ Judge "patch-fuzz" "A hunk was applied although its context differs from the source."
     FILE_NOT_BUILT Refuse "file-not-built" "The patch changes a file that this kernel's configuration does not build; such a kernel doesn't need the fix, or has it elsewhere."
+    UNIT_NOT_THERE Warning "unit-not-there" "The build generates the source of a unit, and it is not there: nobody has looked at whether it includes a patched file. Build the kernel, and prepare it again, if it may."
+    TOO_MANY_UNITS Refuse "too-many-units" "The patch changes a header or a macro that very many units use; the message lists them. A livepatch of that size is hardly reviewable: patch the callers that matter, or raise the limit with --max-units."
     FILE_NOT_LIVEPATCHABLE Refuse "file-not-livepatchable" "The patch changes assembly, vDSO, boot or build files: function replacement can't reach such code."
     // Reading and applying patches (`patch`).
     PATCH_OFFSET Note "patch-offset" "A hunk was applied at another line than the patch says; its context is complete."

@@ -4,6 +4,7 @@
 
 pub mod affected;
 pub mod cache;
+pub mod candidates;
 pub mod check;
 pub mod cli;
 pub mod closure;
@@ -14,6 +15,7 @@ pub mod kernel;
 pub mod link;
 pub mod linkage;
 pub mod object;
+pub mod parallel;
 pub mod patch;
 pub mod pipeline;
 pub mod prepare;

@@ -70,6 +70,13 @@ impl Modules {
         Ok(order)
     }
 
+    /// The files of a module and of all that it needs, in load order, its own last.
+    pub fn load_order(&self, name: &str) -> Result<Vec<PathBuf>> {
+        let mut names = self.dependencies(name)?;
+        names.push(name.into());
+        Ok(names.iter().filter_map(|name| self.file(name)).map(Path::to_path_buf).collect())
+    }
+
     fn add_dependencies(&self, name: &str, seen: &mut BTreeSet<String>, order: &mut Vec<String>) -> Result<()> {
         if !seen.insert(name.into()) {
             return Ok(());
@@ -86,7 +93,13 @@ fn stem(file: &str) -> Option<&str> {
     [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].into_iter().find_map(|suffix| file.strip_suffix(suffix))
 }
 
-/// The bytes of a module file, decompressed.
+/// The kernel's name of the module in a file: `kvm-amd.ko.xz` is `kvm_amd`.
+pub fn name_of(path: &Path) -> String {
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    module_name(stem(file).unwrap_or(file))
+}
+
+/// The bytes of a module file, decompressed: busybox' insmod hands them to the kernel as they are.
 pub fn contents(path: &Path) -> Result<Vec<u8>> {
     match path.extension().and_then(|e| e.to_str()) {
         Some(kind @ ("xz" | "gz")) => {

@@ -14,7 +14,7 @@ use crate::object::types;
 use crate::unit::gcc;
 use crate::unit::listing::Listing;
 
-use super::units::side_by_side;
+use crate::parallel::try_map;
 use super::{Applied, UnitPlan};
 
 /// Reads the units once more, with the places of their tokens, one at a time; those of the patched tree are the patched files'
@@ -26,14 +26,15 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
         let bytes = std::fs::read(root.join(file)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
+    let overlay = applied.overlay()?;
     let files = applied.files.iter().map(|file| File {
         name: file.clone(),
         before: text(kernel.source(), file),
-        after: text(applied.overlay.root(), file),
+        after: text(overlay.root(), file),
     });
     let context = Context { files: files.collect(), exports: exports.keys().map(String::as_str).collect() };
     let indices: Vec<usize> = (0..units.len()).collect();
-    let seen = side_by_side(&indices, |index| {
+    let seen = try_map(&indices, |index| {
         let unit = unit(kernel, applied, &units[*index], &scratch.join(format!("unit{index}")))?;
         Ok(judge::unit(&unit, &context))
     })?;
@@ -47,8 +48,9 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
 }
 
 fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Path) -> Result<Unit<'a>> {
-    let roots = [applied.overlay.root(), kernel.source()].map(|root| format!("{}/", root.display()));
-    let commands = [kernel.absolute(&plan.command), applied.overlay.command(&plan.command, kernel.build())?];
+    let overlay = applied.overlay()?;
+    let roots = [overlay.root(), kernel.source()].map(|root| format!("{}/", root.display()));
+    let commands = [kernel.absolute(&plan.command), overlay.command(&plan.command, kernel.build())?];
     let listing = |at: usize| {
         Ok::<_, crate::finding::Error>(Listing::new(&gcc::expanded(&commands[at], kernel.build())?, &roots))
     };

@@ -2,22 +2,25 @@
 
 mod evidence;
 mod module;
+mod names;
 mod units;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 
-pub use units::{original, side_by_side_on};
+pub use units::original;
 
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
-use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity};
+use crate::candidates::{self, Search};
+use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity, TOO_MANY_UNITS, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
 use crate::linkage::includes::Include;
 use crate::object::Compiled;
-use crate::patch::{Header, Overlay};
+use crate::patch::{FileState, Header, Overlay};
 use crate::rewrite::Item;
 use crate::unit::changes::Changes;
 use crate::unit::worker::Usage;
@@ -37,6 +40,8 @@ pub struct Options {
     pub name: String,
     /// Finding ids that a person has judged, with the reason.
     pub allow: BTreeMap<String, String>,
+    /// More changed units than this are refused.
+    pub max_units: usize,
 }
 
 /// Told what is being done, a stage a line.
@@ -47,10 +52,28 @@ pub struct Applied {
     pub headers: Vec<Header>,
     /// Files of kernel code that it changes.
     pub files: Vec<String>,
-    /// The patched tree.
-    pub overlay: Overlay,
-    /// The same with line numbers kept, for comparisons.
+    /// Those files after the patch.
+    pub states: BTreeMap<String, FileState>,
+    /// The patched tree with line numbers kept, for comparisons.
     pub comparable: Overlay,
+    /// Where the overlay goes.
+    folder: PathBuf,
+    source: PathBuf,
+    overlay: OnceLock<Overlay>,
+    /// Held while it is laid out: units are worked on side by side.
+    laying_out: Mutex<()>,
+}
+
+impl Applied {
+    /// The patched tree. It takes seconds to lay out where headers are patched, and only the module's text needs it.
+    pub fn overlay(&self) -> Result<&Overlay> {
+        let _guard = self.laying_out.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(overlay) = self.overlay.get() {
+            return Ok(overlay);
+        }
+        let overlay = Overlay::new(&self.source, &self.folder, &self.states)?;
+        Ok(self.overlay.get_or_init(|| overlay))
+    }
 }
 
 /// One unit that the patch changes, with its affected set.
@@ -67,6 +90,8 @@ pub struct UnitPlan {
 /// The result of `plan`.
 pub struct Plan {
     pub applied: Applied,
+    /// By header: the units that were looked at.
+    pub searches: Vec<Search>,
     pub units: Vec<UnitPlan>,
     pub findings: Vec<Finding>,
 }
@@ -99,9 +124,13 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     progress("patch: read and apply");
     let applied = units::apply(kernel, options, scratch, &mut findings)?;
     progress("kernel: find the units");
-    let commands = units::candidates(kernel, &applied.files)?;
-    progress(&format!("unit: compare the tokens of {}", units::counted(commands.len(), "unit")));
-    let changed = units::changed(kernel, &applied, commands)?;
+    let candidates = candidates::find(kernel, &applied.states)?;
+    findings.extend(candidates.findings.iter().cloned());
+    progress(&format!("unit: compare the tokens of {}", units::counted(candidates.commands.len(), "unit")));
+    let changed = units::changed(kernel, &applied, &candidates.commands)?;
+    let differing: Vec<&CompileCommand> = changed.iter().map(|(command, _)| command).collect();
+    let searches = candidates.searched(&differing);
+    limit(&differing, &searches, options.max_units)?;
     progress(&format!("object: compile {} before and after", units::counted(changed.len(), "unit")));
     let units = units::compiled(kernel, options, &applied, changed, scratch)?;
     progress("affected: targets");
@@ -117,7 +146,25 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
         let message = "no function of this kernel differs after the patch: there is nothing to replace";
         findings.push(Finding::new(NOTHING_CHANGED, message));
     }
-    Ok(Plan { applied, units, findings })
+    Ok(Plan { applied, searches, units, findings })
+}
+
+/// Refuses more units than a person can review, and than can be compiled in reasonable time.
+fn limit(differing: &[&CompileCommand], searches: &[Search], most: usize) -> Result<()> {
+    if differing.len() <= most {
+        return Ok(());
+    }
+    let searched: Vec<String> = searches.iter().map(Search::to_string).collect();
+    let sources: Vec<&str> = differing.iter().map(|command| command.source.as_str()).collect();
+    refuse(
+        TOO_MANY_UNITS,
+        format!(
+            "the patch changes {} units, more than --max-units {most}\n{}\n{}",
+            differing.len(),
+            searched.join("\n"),
+            sources.join("\n")
+        ),
+    )
 }
 
 /// `create`: the module for a plan.

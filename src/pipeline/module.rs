@@ -15,25 +15,26 @@ use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
 use crate::linkage::includes::{self, Include};
 use crate::linkage::{self, External, Resolver};
+use crate::parallel::try_map;
 use crate::patch::Overlay;
-use crate::render::{self, ObjectFile};
+use crate::render::{self, ObjectFile, Replacement};
 use crate::rewrite::{self, Item, Naming, Sources, wrappers};
 use crate::unit::changes::Changes;
 use crate::unit::clang::Extent;
 use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 
-use super::units::side_by_side;
+use super::names::{self, PREFIX};
 use super::{Livepatch, Options, Plan, UnitPlan};
-
-/// Prefix of the names of new functions.
-const PREFIX: &str = "klpp_";
 
 /// A unit and its closure.
 pub struct UnitClosure<'a> {
     pub unit: &'a UnitPlan,
     pub closure: Closure,
     naming: Naming,
+    /// Its C file in a module of several, without `.c`.
+    stem: String,
+    resolver: Resolver<'a>,
     usage: Usage,
 }
 
@@ -58,18 +59,26 @@ pub struct Module {
 }
 
 /// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
-pub fn closures<'a>(kernel: &Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'a>>> {
+pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'a>>> {
     let several = plan.units.iter().filter(|unit| !unit.affected.targets.is_empty()).count() > 1;
     let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
     let indices: Vec<usize> = (0..plan.units.len()).collect();
+    let distinct = names::distinct(&plan.units);
+    let stems = names::stems(&plan.units);
     let closure = |index: &usize, shared: &BTreeSet<String>| {
         let unit = &plan.units[*index];
         if unit.affected.targets.is_empty() && shared.is_empty() {
             return Ok(None);
         }
-        front_end(kernel, plan, unit, several, shared).map(Some)
+        let naming = Naming {
+            prefix: PREFIX.into(),
+            targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
+            distinct: distinct[*index].clone(),
+            shared: several,
+        };
+        front_end(kernel, plan, unit, naming, stems[*index].clone(), shared).map(Some)
     };
-    let mut found = side_by_side(&indices, |index| closure(index, &BTreeSet::new()))?;
+    let mut found = try_map(&indices, |index| closure(index, &BTreeSet::new()))?;
     // A new function that one unit defines and another calls is in nobody's closure yet.
     loop {
         let mut again = Vec::new();
@@ -96,17 +105,13 @@ pub fn closures<'a>(kernel: &Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'
 }
 
 fn front_end<'a>(
-    kernel: &Kernel,
+    kernel: &'a Kernel,
     plan: &Plan,
     unit: &'a UnitPlan,
-    several: bool,
+    naming: Naming,
+    stem: String,
     shared: &BTreeSet<String>,
 ) -> Result<UnitClosure<'a>> {
-    let naming = Naming {
-        prefix: PREFIX.into(),
-        targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
-        shared: several,
-    };
     let affected = unit.affected.affected.iter().map(|function| function.name.clone());
     let old: BTreeSet<String> = affected.chain(unit.affected.patched.iter().cloned()).collect();
     let copied: BTreeSet<String> = old.difference(&naming.targets).cloned().collect();
@@ -123,13 +128,13 @@ fn front_end<'a>(
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
     };
     let request = worker::Request {
-        command: plan.applied.overlay.command(&unit.command, kernel.build())?,
+        command: plan.applied.overlay()?.command(&unit.command, kernel.build())?,
         build: kernel.build().to_path_buf(),
-        roots: roots(kernel, &plan.applied.overlay),
+        roots: roots(kernel, plan.applied.overlay()?),
         scope,
     };
     let worker::Answer { closure, usage } = worker::run(&request)?;
-    Ok(UnitClosure { unit, closure, naming, usage })
+    Ok(UnitClosure { unit, closure, naming, stem, resolver, usage })
 }
 
 fn roots(kernel: &Kernel, overlay: &Overlay) -> Vec<String> {
@@ -179,17 +184,6 @@ pub fn parts<'a>(
     scratch: &Path,
 ) -> Result<Vec<Part<'a>>> {
     let several = closures.len() > 1;
-    let mut seen = BTreeSet::new();
-    for target in closures.iter().flat_map(|part| &part.naming.targets) {
-        if several && !seen.insert(target) {
-            return refuse(
-                NAME_TWICE,
-                format!(
-                    "two units have a function {target} to replace: their new names in one module would be the same"
-                ),
-            );
-        }
-    }
     let new: BTreeSet<String> =
         closures.iter().flat_map(|part| part.unit.changes.added_functions.iter().cloned()).collect();
     closures.into_iter().map(|closure| part(kernel, options, plan, closure, several, &new, scratch)).collect()
@@ -199,20 +193,19 @@ fn part<'a>(
     kernel: &Kernel,
     options: &Options,
     plan: &Plan,
-    UnitClosure { unit, closure, naming, usage }: UnitClosure<'a>,
+    UnitClosure { unit, closure, naming, stem, resolver, usage }: UnitClosure<'a>,
     several: bool,
     new: &BTreeSet<String>,
     scratch: &Path,
 ) -> Result<Part<'a>> {
-    let stem =
-        if several { unit.command.source.trim_end_matches(".c").replace('/', "-") } else { options.name.clone() };
+    let stem = if several { stem } else { options.name.clone() };
     let source = scratch.join(format!("{stem}.c"));
     let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
-    let roots = roots(kernel, &plan.applied.overlay);
+    let roots = roots(kernel, plan.applied.overlay()?);
     let trees = (kernel.source(), kernel.build());
     let includes = includes::choose(&closure, &command, trees, &roots, scratch)?;
     let path = Path::to_path_buf;
-    let overlay = plan.applied.overlay.root();
+    let overlay = plan.applied.overlay()?.root();
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
     let items = rewrite::items(&closure, &mut sources, &naming)?;
@@ -237,7 +230,6 @@ fn part<'a>(
         compiled => compiled,
     };
     let check::Compiled { undefined, keys, this_module } = compiled?;
-    let resolver = Resolver::new(kernel, &unit.command.object, &unit.before.facts)?;
     let outside = undefined.iter().filter(|name| !new.contains(*name));
     part.externals = outside.map(|name| resolver.resolve(name)).collect::<Result<Vec<_>>>()?;
     part.findings = resolver.read_only_keys(&keys);
@@ -261,9 +253,9 @@ fn draft(
     let text = if several {
         render::unit(&unit_text(options, part))?
     } else {
-        let targets: Vec<&Target> = part.unit.affected.targets.iter().collect();
+        let replacements = replacements(part.unit, &part.naming);
         render::module(
-            &tables(kernel, options, plan, &[], &targets, &BTreeMap::new()),
+            &tables(kernel, options, plan, &[], &replacements, &BTreeMap::new()),
             Some(&unit_text(options, part)),
         )?
     };
@@ -297,8 +289,8 @@ pub fn rendered(
     findings: &mut Vec<Finding>,
 ) -> Result<Module> {
     let name = &options.name;
-    let targets: Vec<&Target> = plan.targets();
-    let srcversions = srcversions(kernel, &targets, findings)?;
+    let replacements: Vec<Replacement> = parts.iter().flat_map(|part| replacements(part.unit, &part.naming)).collect();
+    let srcversions = srcversions(kernel, &replacements, findings)?;
     let mut externals: Vec<External> = parts.iter().flat_map(|part| part.externals.iter().cloned()).collect();
     externals.sort_by(|a, b| a.name.cmp(&b.name));
     externals.dedup();
@@ -310,7 +302,7 @@ pub fn rendered(
     }
     findings.extend(linkage::findings(&externals));
     findings.extend(parts.iter().flat_map(|part| part.findings.iter().cloned()));
-    let tables = tables(kernel, options, plan, &externals, &targets, &srcversions);
+    let tables = tables(kernel, options, plan, &externals, &replacements, &srcversions);
     let mut files = Vec::new();
     let mut objects = Vec::new();
     match parts {
@@ -338,12 +330,18 @@ pub fn rendered(
     Ok(Module { files })
 }
 
+/// A unit's targets with their new names.
+fn replacements<'a>(unit: &'a UnitPlan, naming: &Naming) -> Vec<Replacement<'a>> {
+    let replacement = |target: &'a Target| Replacement { target, new_name: naming.new_name(&target.name) };
+    unit.affected.targets.iter().map(replacement).collect()
+}
+
 fn tables<'a>(
     kernel: &'a Kernel,
     options: &'a Options,
     plan: &'a Plan,
     externals: &'a [External],
-    targets: &'a [&'a Target],
+    replacements: &'a [Replacement<'a>],
     srcversions: &'a BTreeMap<String, String>,
 ) -> render::Tables<'a> {
     render::Tables {
@@ -352,9 +350,8 @@ fn tables<'a>(
         release: &kernel.descriptor.release,
         kernel_version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         externals,
-        targets,
+        replacements,
         srcversions,
-        prefix: PREFIX,
         allowed: &options.allow,
     }
 }
@@ -370,7 +367,7 @@ pub fn checked(
     for (name, text) in &module.files {
         write(&scratch.join(name), text)?;
     }
-    let checked = side_by_side(parts, |part| {
+    let checked = try_map(parts, |part| {
         check::compile(&part.command, kernel.build(), &scratch.join(format!("{}.o", part.stem)))?;
         check::validate(&part.command, kernel.build(), &part.closure, &part.naming)
     })?;
@@ -429,8 +426,12 @@ fn kbuild_modname<'a>(closure: &Closure, command: &'a CompileCommand) -> Option<
 }
 
 /// What tells the builds of the target modules apart.
-fn srcversions(kernel: &Kernel, targets: &[&Target], findings: &mut Vec<Finding>) -> Result<BTreeMap<String, String>> {
-    let objects: BTreeSet<&str> = targets.iter().map(|target| target.object.as_str()).collect();
+fn srcversions(
+    kernel: &Kernel,
+    replacements: &[Replacement],
+    findings: &mut Vec<Finding>,
+) -> Result<BTreeMap<String, String>> {
+    let objects: BTreeSet<&str> = replacements.iter().map(|replacement| replacement.target.object.as_str()).collect();
     let mut versions = BTreeMap::new();
     for object in objects.into_iter().filter(|object| *object != VMLINUX) {
         match kernel.modules()?.open(object)?.srcversion {

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use crate::affected::{self, origin};
-use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, Result};
+use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, Finding, Result};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
-use crate::kernel::includers::includers;
 use crate::object::{self, Compiled};
+use crate::parallel::try_map;
 use crate::patch::{self, FileState, Overlay};
 use crate::unit::changes::{self, Changes, What};
 use crate::unit::gcc;
@@ -31,66 +30,40 @@ pub fn apply(kernel: &Kernel, options: &Options, scratch: &Path, findings: &mut 
     findings.extend(patched.findings);
     let states: BTreeMap<String, FileState> =
         patched.files.into_iter().filter(|(path, _)| files.contains(path)).collect();
-    let overlay = Overlay::new(kernel.source(), &scratch.join("patched"), &states)?;
-    let kept = states.into_iter().map(|(path, state)| {
-        let old = std::fs::read(kernel.source().join(&path)).unwrap_or_default();
+    let kept = states.iter().map(|(path, state)| {
+        let old = std::fs::read(kernel.source().join(path)).unwrap_or_default();
         let state = match state {
-            FileState::Content(new) => FileState::Content(patch::keep_lines(&old, &new)),
+            FileState::Content(new) => FileState::Content(patch::keep_lines(&old, new)),
             FileState::Deleted => FileState::Deleted,
         };
-        (path, state)
+        (path.clone(), state)
     });
     let comparable = Overlay::new(kernel.source(), &scratch.join("comparable"), &kept.collect())?;
-    Ok(Applied { headers: sets.into_iter().map(|set| set.header).collect(), files, overlay, comparable })
-}
-
-/// Stage 2: the compile commands of the units that the patch may change: its source files, and every built unit that
-/// may include one of its other files.
-pub fn candidates(kernel: &Kernel, files: &[String]) -> Result<Vec<CompileCommand>> {
-    let (sources, headers): (Vec<&String>, Vec<&String>) = files.iter().partition(|file| file.ends_with(".c"));
-    let mut commands = Vec::new();
-    let mut included = headers.into_iter().cloned().collect::<Vec<_>>();
-    for file in sources {
-        let found = kernel.commands_for(file)?;
-        if found.is_empty() {
-            // It may be included by a source that is built.
-            included.push(file.clone());
-        }
-        commands.extend(found);
-    }
-    if included.is_empty() {
-        return Ok(commands);
-    }
-    let built: BTreeSet<String> = kernel.commands()?.sources().map(str::to_string).collect();
-    for source in includers(kernel.source(), &included, &built) {
-        for command in kernel.commands_for(&source)? {
-            if !commands.contains(&command) {
-                commands.push(command);
-            }
-        }
-    }
-    if commands.is_empty() {
-        let name = &kernel.descriptor.name;
-        let file = &included[0];
-        let message = format!("{name} does not build {file}, nor anything that includes it: it doesn't have the code");
-        return Err(Finding::new(FILE_NOT_BUILT, message).at(file.as_str(), None).into());
-    }
-    Ok(commands)
+    Ok(Applied {
+        headers: sets.into_iter().map(|set| set.header).collect(),
+        files,
+        states,
+        comparable,
+        folder: scratch.join("patched"),
+        source: kernel.source().to_path_buf(),
+        overlay: OnceLock::new(),
+        laying_out: Mutex::new(()),
+    })
 }
 
 /// Stage 3: the units whose tokens change, with what changes.
 pub fn changed(
     kernel: &Kernel,
     applied: &Applied,
-    commands: Vec<CompileCommand>,
+    commands: &[CompileCommand],
 ) -> Result<Vec<(CompileCommand, Changes)>> {
     let compare = |command: &CompileCommand| -> Result<Changes> {
-        let before = gcc::expanded(&kernel.absolute(command), kernel.build())?;
-        let after = gcc::expanded(&applied.comparable.command(command, kernel.build())?, kernel.build())?;
+        let before = gcc::comparable(&kernel.absolute(command), kernel.build())?;
+        let after = gcc::comparable(&applied.comparable.command(command, kernel.build())?, kernel.build())?;
         Ok(changes::compare(&before, &after))
     };
-    let compared = side_by_side(&commands, compare)?;
-    let pairs = commands.into_iter().zip(compared);
+    let compared = try_map(commands, compare)?;
+    let pairs = commands.iter().cloned().zip(compared);
     Ok(pairs.filter(|(_, changes)| changes.concerns_code()).collect())
 }
 
@@ -112,7 +85,7 @@ pub fn compiled(
         let source = kernel.build().join(&command.source);
         object::compile(&command, &source, kernel.build(), &scratch.join(format!("unit{unit}")))
     };
-    let mut objects = side_by_side(&versions, compile)?.into_iter();
+    let mut objects = try_map(&versions, compile)?.into_iter();
     let mut units = Vec::new();
     for (command, changes) in changed {
         let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
@@ -139,34 +112,6 @@ pub fn original(kernel: &Kernel, command: &CompileCommand) -> Result<Compiled> {
     let source = kernel.build().join(&command.source);
     let preprocessed = gcc::expanded(&command, kernel.build())?;
     object::compile_once(&command, &source, kernel.build(), &preprocessed)
-}
-
-/// Does the work for each item on all cores; results in the items' order, or the first error in that order.
-pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    side_by_side_on(std::thread::available_parallelism().map_or(1, usize::from), items, work)
-}
-
-/// As [`side_by_side`], on so many threads.
-pub fn side_by_side_on<T: Sync, R: Send>(
-    threads: usize,
-    items: &[T],
-    work: impl Fn(&T) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<BTreeMap<usize, Result<R>>> = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { break };
-                    let result = work(item);
-                    results.lock().unwrap_or_else(|e| e.into_inner()).insert(index, result);
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(|e| e.into_inner()).into_values().collect()
 }
 
 /// Is the recompiled code the running kernel's? What it says of the functions that matter.

@@ -38,6 +38,12 @@ pub struct Unit<'a> {
     pub renamed: &'a BTreeSet<String>,
 }
 
+/// A function that the module replaces, and the new one's name.
+pub struct Replacement<'a> {
+    pub target: &'a Target,
+    pub new_name: String,
+}
+
 /// What the module says of itself and to the livepatch core.
 pub struct Tables<'a> {
     pub name: &'a str,
@@ -46,11 +52,9 @@ pub struct Tables<'a> {
     pub release: &'a str,
     pub kernel_version: &'a str,
     pub externals: &'a [External],
-    pub targets: &'a [&'a Target],
+    pub replacements: &'a [Replacement<'a>],
     /// By target module: what tells its build apart.
     pub srcversions: &'a BTreeMap<String, String>,
-    /// Prefix of the new functions' names.
-    pub prefix: &'a str,
     /// Exceptions that a person has allowed: finding id and reason.
     pub allowed: &'a BTreeMap<String, String>,
 }
@@ -58,7 +62,7 @@ pub struct Tables<'a> {
 #[derive(Serialize)]
 struct Function<'a> {
     name: &'a str,
-    new_name: String,
+    new_name: &'a str,
     sympos: u32,
 }
 
@@ -135,8 +139,7 @@ pub fn unit(unit: &Unit) -> Result<String> {
 /// What the file with the tables needs to know of the others.
 pub fn shared(tables: &Tables) -> Result<String> {
     let mut context = Context::new();
-    let functions: Vec<String> =
-        tables.targets.iter().map(|target| format!("{}{}", tables.prefix, target.name)).collect();
+    let functions: Vec<&str> = tables.replacements.iter().map(|replacement| replacement.new_name.as_str()).collect();
     context.insert("name", tables.name);
     context.insert("functions", &functions);
     render("shared.h", &context)
@@ -311,10 +314,10 @@ fn externals(module: &Unit) -> Option<String> {
 
 fn objects<'a>(module: &'a Tables) -> Vec<Object<'a>> {
     let mut objects: BTreeMap<&str, Vec<Function>> = BTreeMap::new();
-    for target in module.targets {
+    for Replacement { target, new_name } in module.replacements {
         objects.entry(&target.object).or_default().push(Function {
             name: &target.name,
-            new_name: format!("{}{}", module.prefix, target.name),
+            new_name,
             sympos: target.sympos,
         });
     }

@@ -8,6 +8,7 @@ pub mod groups;
 pub mod lex;
 pub mod library;
 pub mod listing;
+pub mod live;
 pub mod names;
 pub mod place;
 pub mod text;

@@ -5,7 +5,6 @@
 //! [`initrd`] is what the machine is given, [`transcript`] what is made of its answer.
 
 mod initrd;
-pub mod modules;
 mod transcript;
 
 use std::path::{Path, PathBuf};
@@ -42,7 +41,7 @@ pub struct Plan {
     /// The livepatch module's name, with `-` or `_`.
     pub livepatch_name: String,
     /// The modules that the livepatch patches and all that they depend on, in load order
-    /// ([`modules::load_order`]); none for vmlinux.
+    /// ([`crate::kernel::modules::Modules::load_order`]); none for vmlinux.
     pub target_modules: Vec<PathBuf>,
     pub triggers: Vec<Trigger>,
     /// After the livepatch was loaded first: also remove the patched module and load it again.
