@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::affected::Affected;
 use crate::affected::forest::{self, Forest};
-use crate::finding::{Error, Finding, Result, Severity, USAGE, io, refuse};
+use crate::finding::{self, Error, Finding, Result, Severity, USAGE, io, refuse};
 use crate::impact::{self, Level};
 use crate::kernel::Kernel;
 use crate::link;
@@ -16,6 +16,7 @@ use crate::link::symbols_file;
 use crate::pipeline::{self, Options, Plan};
 use crate::prepare::{self, kernels};
 use crate::render::{json, output};
+use crate::scratch;
 use crate::unit::worker;
 use crate::vm;
 
@@ -124,6 +125,9 @@ struct Request {
     /// A finding that a person has judged and allows; recorded in the module
     #[arg(long, value_name = "ID=REASON")]
     allow: Vec<String>,
+    /// Refuse a patch that changes more units (C files) than this
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    max_units: usize,
 }
 
 #[derive(Args)]
@@ -380,6 +384,7 @@ fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
         ipa_clones: request.ipa_clones.clone(),
         name: module_name(&name),
         allow,
+        max_units: request.max_units,
     })
 }
 
@@ -388,8 +393,16 @@ fn allowed(pair: &str) -> Result<(String, String)> {
     if reason.trim().is_empty() {
         return refuse(USAGE, format!("--allow {pair}: give the reason, as in --allow {id}=\"who judged it and why\""));
     }
-    if !crate::finding::REGISTRY.iter().any(|known| known.0.id == id) {
-        return refuse(USAGE, format!("--allow {pair}: no finding has the id {id}"));
+    let Some(known) = finding::REGISTRY.iter().find(|known| known.0.id == id) else {
+        let near = forest::suggestions(id, finding::REGISTRY.iter().map(|known| known.0.id));
+        return refuse(USAGE, format!("--allow {pair}: no finding has the id {id}{near}"));
+    };
+    if !finding::is_allowable(*known) {
+        let why = match known.0.severity {
+            Severity::Refuse => "without what it says is missing there is no right module",
+            _ => "it stops nothing and needs no exception",
+        };
+        return refuse(USAGE, format!("--allow {pair}: {id} can't be allowed: {why}"));
     }
     Ok((id.to_string(), reason.to_string()))
 }
@@ -414,7 +427,7 @@ fn plan(request: &PlanRequest) -> Result<ExitCode> {
 }
 
 fn plan_text(plan: &Plan) -> String {
-    let mut text = String::new();
+    let mut text: String = plan.searches.iter().map(|search| format!("{search}\n")).collect();
     for unit in &plan.units {
         text.push_str(&format!("{} ({})\n", unit.command.source, unit.command.object));
         text.push_str(&format!("  clone report: {}\n", unit.report));
@@ -525,11 +538,8 @@ fn test(request: &Test) -> Result<ExitCode> {
     let mut machine = vm::Plan::new(image, &module, &built.name.replace('-', "_"));
     machine.reload = request.reload;
     let objects = built.objects.iter().filter(|object| *object != symbols_file::VMLINUX);
-    for (object, folder) in objects.zip(std::iter::repeat(&kernel.descriptor.modules)) {
-        let Some(folder) = folder else {
-            return refuse(USAGE, format!("{} was prepared without its modules", kernel.descriptor.name));
-        };
-        for module in vm::modules::load_order(folder, object)? {
+    for object in objects {
+        for module in kernel.modules()?.load_order(object)? {
             if !machine.target_modules.contains(&module) {
                 machine.target_modules.push(module);
             }
@@ -606,40 +616,6 @@ impl Built {
                 Ok(Built { name, kernel, objects: objects.into_iter().collect() })
             }
             _ => refuse(USAGE, format!("{} is not a livepatch.json of this program", path.display())),
-        }
-    }
-}
-
-/// Scratch folders that a Ctrl-C must not leave behind.
-mod scratch {
-    use std::collections::BTreeSet;
-    use std::path::{Path, PathBuf};
-    use std::sync::Mutex;
-
-    use crate::finding::{Result, io};
-
-    static FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-    /// A folder that goes with the value, or with the program when it is interrupted.
-    pub struct Folder(tempfile::TempDir);
-
-    impl Folder {
-        pub fn new() -> Result<Folder> {
-            let all = std::env::temp_dir();
-            let folder =
-                tempfile::Builder::new().prefix("klp-extract-").tempdir().map_err(io("create a folder in", &all))?;
-            FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).insert(folder.path().to_path_buf());
-            Ok(Folder(folder))
-        }
-
-        pub fn path(&self) -> &Path {
-            self.0.path()
-        }
-    }
-
-    pub fn remove_all() {
-        for folder in FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-            let _ = std::fs::remove_dir_all(folder);
         }
     }
 }

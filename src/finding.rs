@@ -83,6 +83,13 @@ registry! {
     FRONT_END Refuse "front-end" "A translation unit holds something that the front end can't carry, or its tokens differ from those of `gcc -E`: a fault of the tool, please report it."
     MISSING_DEFINITION Refuse "missing-definition" "Something that the module has to contain is not defined in the patched source."
     LAYOUT_CHANGED Refuse "layout-changed" "The patch changes the layout or the meaning of a type that objects of the running kernel already have. Keep the old layout and put new members into shadow variables (Documentation/livepatch/shadow-vars.rst)."
+    TYPE_CHANGED Note "type-changed" "A type is written otherwise, but no member moves, grows or changes its type: objects that exist stay right."
+    MEMBER_IN_PADDING Judge "member-in-padding" "A type gets a member where there was padding, or in a union: nothing moves, but objects that exist hold whatever was there. Make sure that the new code copes with that, or use a shadow variable (Documentation/livepatch/shadow-vars.rst)."
+    MEMBER_RETYPED Judge "member-retyped" "A member, or a typedef, gets another type of the same size: objects that exist hold values of the old type, and functions that aren't replaced go on storing them. Make sure that all values mean the same in both."
+    ENUM_EXTENDED Judge "enum-extended" "An enum gets new values behind the old ones. No object has them yet, but code that isn't replaced doesn't know them: look for its switches, and for arrays that are sized by the enum's count."
+    FUNCTION_POINTER_CHANGED Refuse "function-pointer-changed" "The type of a pointer to functions changes. Tables of the running kernel hold functions of the old type, and whoever isn't replaced calls them so. Keep the pointer as it is, and hand the new value on in a shadow variable or a new function."
+    EXPORTED_PROTOTYPE_CHANGED Refuse "exported-prototype-changed" "An exported function changes its prototype; modules, also such as aren't in the tree, call it as it was. Keep the function, and give the fix a new one with the new prototype."
+    PROTOTYPE_CHANGED Refuse "prototype-changed" "A function changes its prototype, and it may have callers that aren't replaced: through its address, or in files that were not looked at. Keep the function, and give the fix a new one with the new prototype."
     NOTHING_CHANGED Refuse "nothing-changed" "After preprocessing, no function of this kernel differs: the patch changes only comments, or code that this configuration leaves out."
     TOKENS_DIFFER Refuse "tokens-differ" "What the compiler would see of the module is not what it sees of the patched kernel (translation validation)."
     MODULE_DOES_NOT_COMPILE Refuse "module-does-not-compile" "The emitted module doesn't compile with the kernel's flags: a fault of the tool, please report it."
@@ -97,14 +104,17 @@ registry! {
     DATA_DISSOLVED Note "data-dissolved" "Copied code names static data that neither version's object file has: GCC has done away with it, since nobody writes to it or nobody reads it. The livepatch has it for itself, and copies every function that mentions it."
     PRAGMA_UNKNOWN Refuse "pragma-unknown" "Copied text stands behind a #pragma whose effect on it the tool doesn't know; only `pack` is carried over."
     READ_ONLY_KEY Refuse "read-only-key" "Copied code has a static branch on a key that is read-only after boot; on this kernel, loading such a module Oopses."
+    THIS_MODULE Refuse "this-module" "Copied code uses THIS_MODULE (try_module_get(), an owner, ...), which would be the livepatch instead of the patched module: references would be counted on the wrong one. Write the module that is meant by hand, e.g. find it through an object that it owns."
     ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
     ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."
-    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two things; make two livepatches, or rename by hand."
+    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two symbols of the running kernel, or for two functions that a macro names; make two livepatches, or rename by hand."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."
     PATCH_FUZZ Judge "patch-fuzz" "A hunk was applied although its context differs from the source."
     FILE_NOT_BUILT Refuse "file-not-built" "The patch changes a file that this kernel's configuration does not build; such a kernel doesn't need the fix, or has it elsewhere."
+    UNIT_NOT_THERE Warning "unit-not-there" "The build generates the source of a unit, and it is not there: nobody has looked at whether it includes a patched file. Build the kernel, and prepare it again, if it may."
+    TOO_MANY_UNITS Refuse "too-many-units" "The patch changes a header or a macro that very many units use; the message lists them. A livepatch of that size is hardly reviewable: patch the callers that matter, or raise the limit with --max-units."
     FILE_NOT_LIVEPATCHABLE Refuse "file-not-livepatchable" "The patch changes assembly, vDSO, boot or build files: function replacement can't reach such code."
     // Reading and applying patches (`patch`).
     PATCH_OFFSET Note "patch-offset" "A hunk was applied at another line than the patch says; its context is complete."
@@ -119,7 +129,8 @@ registry! {
     INIT_ONLY Refuse "init-only" "The change only concerns code that runs while booting, loading or unloading: a livepatch comes too late."
     INIT_CODE Warning "init-code" "A part of the change only concerns code that runs while booting, loading or unloading; that part has no effect on a running kernel."
     FOLDED_FUNCTION Refuse "folded-function" "GCC made one function of two with equal code; hooking one would replace the other as well. Patch the callers."
-    DATA_CHANGED Refuse "data-changed" "The patch changes the contents or the size of an object that the running kernel already has; function replacement doesn't reach it. Change it in a pre-patch callback, or use shadow variables."
+    DATA_CHANGED Refuse "data-changed" "The patch changes the contents of an object that the running kernel already has; function replacement doesn't reach it. Change it in a pre-patch callback, or use shadow variables."
+    DATA_RESIZED Refuse "data-resized" "The patch changes the size of an object that the running kernel already has; new code would reach beyond it. Keep its size, and put what is new into an object of the livepatch's own or into shadow variables."
     COLD_PART Warning "cold-part" "A target's original has a part that GCC moved away (`.cold`): a task asleep in it may be switched while it runs old code."
     NO_CODE_CHANGE Note "no-code-change" "The function's source or position in the report makes it affected, but its object code is the same before and after the patch."
     NOT_EMITTED Note "not-emitted" "A changed function has no code in this TU: GCC dropped it as unused."
@@ -127,6 +138,12 @@ registry! {
     NOT_FAITHFUL Refuse "not-faithful" "A function compiled from this source, configuration and compiler is not the one that the running kernel has; conclusions drawn from it would be about another kernel. The message names what is known to differ."
     FIDELITY_UNKNOWN Judge "fidelity-unknown" "Nothing shows whether the recompiled code is what the running kernel has, because its image or modules are missing or don't tell."
     FUNCTION_UNKNOWN Refuse "function-unknown" "No function of this name is in the clone report or in the translation unit; the message names those that are similar."
+    // What a person has to judge (`judge`).
+    HALF_PAIR Judge "half-pair" "The patch adds or removes one half of a pair (lock and unlock, get and put, alloc and free, add and del). Objects and tasks that are under way when the livepatch is loaded or removed may have had the other half of the old code: count what they hold in both directions. A livepatch that can't be right in one direction can be made permanent, or drain first in a callback."
+    SHARED_CONTRACT Judge "shared-contract" "The patch changes a size, a constant or a kind of result that code which isn't replaced shares. Look at each user that is named: does it cope with both? Else patch it too, or keep the contract."
+    EXISTING_OBJECTS Judge "existing-objects" "The patch sets up something when an object is made. Objects that exist when the livepatch is loaded never had it done: set them up in a post-patch callback, or have the new code cope with them."
+    TRANSITION_MAY_NOT_END Judge "transition-may-not-end" "A target is a function that some task never leaves (a kernel thread's main loop, the scheduler). Such a task stays unpatched, and the livepatch can't be removed or replaced meanwhile. Patch what the loop calls instead, or make sure that the thread ends, parks or is woken (Documentation/livepatch/livepatch.rst, Consistency model)."
+    ALLOWED_UNUSED Note "allowed-unused" "A finding that was allowed with --allow did not occur; the exception can go."
     // The built module and the virtual machine.
     KLP_SYMBOLS_INVALID Refuse "klp-symbols-invalid" "A line of klp.symbols can't be read; each has a C name, an object (vmlinux or a module), a symbol and its sympos."
     KLP_SYMBOL_UNUSED Note "klp-symbol-unused" "klp.symbols lists a symbol that the built module doesn't refer to; the line can go."
@@ -147,6 +164,34 @@ registry! {
     VM_BEHAVIOUR_UNCHANGED Judge "vm-behaviour-unchanged" "No trigger behaves differently while the livepatch is loaded: it may fix nothing, or the triggers don't reach the fix."
 }
 
+/// Refusals that a person can allow: what comes after them still yields a module that is what it says, only its rightness is
+/// that person's judgement. All others say that something is missing without which there is no right module. Findings to judge
+/// can all be allowed.
+pub const ALLOWABLE: &[Id] = &[
+    LAYOUT_CHANGED,
+    FUNCTION_POINTER_CHANGED,
+    EXPORTED_PROTOTYPE_CHANGED,
+    PROTOTYPE_CHANGED,
+    DATA_CHANGED,
+    DATA_DUPLICATED,
+    STATIC_LOCAL,
+    ASSEMBLY_CHANGED,
+    INIT_ONLY,
+    NO_FTRACE_SITE,
+    FOLDED_FUNCTION,
+    NOT_FAITHFUL,
+    TOKENS_DIFFER,
+];
+
+/// Can `--allow` name it?
+pub fn is_allowable(id: Id) -> bool {
+    match id.0.severity {
+        Severity::Refuse => ALLOWABLE.contains(&id),
+        Severity::Judge => true,
+        Severity::Warning | Severity::Note => false,
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
@@ -160,11 +205,14 @@ pub struct Finding {
     /// Counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
+    /// The reason why a person allows it (`--allow`); its severity is then a note's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<String>,
 }
 
 impl Finding {
     pub fn new(id: Id, message: impl Into<String>) -> Finding {
-        Finding { id, severity: id.0.severity, message: message.into(), file: None, line: None }
+        Finding { id, severity: id.0.severity, message: message.into(), file: None, line: None, allowed: None }
     }
 
     pub fn at(mut self, file: impl Into<String>, line: Option<u32>) -> Finding {
@@ -183,6 +231,9 @@ impl fmt::Display for Finding {
             Severity::Note => "note",
         };
         write!(f, "{word}[{}]: {}", self.id.0.id, self.message)?;
+        if let Some(reason) = &self.allowed {
+            write!(f, "\n  allowed: {reason}")?;
+        }
         if let Some(file) = &self.file {
             write!(f, "\n  --> {file}")?;
             if let Some(line) = self.line {

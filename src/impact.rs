@@ -55,7 +55,7 @@ impl Impact {
                 "the kernel is built with {option}: GCC keeps to what its clone report tells, so that this list is whole"
             ),
             None => format!(
-                "the kernel is built without {OPTION}: a change of this function may also change the code of others without a \
+                "the kernel's compile commands have no {OPTION}: a change of this function may also change the code of others without a \
                  line in the clone report (pure/const, noreturn, value ranges, folding); `plan` with a patch compares both objects"
             ),
         };

@@ -4,21 +4,25 @@
 
 pub mod affected;
 pub mod cache;
+pub mod candidates;
 pub mod check;
 pub mod cli;
 pub mod closure;
 pub mod finding;
 pub mod impact;
+pub mod judge;
 pub mod kernel;
 pub mod link;
 pub mod linkage;
 pub mod object;
+pub mod parallel;
 pub mod patch;
 pub mod pipeline;
 pub mod prepare;
 pub mod process;
 pub mod render;
 pub mod rewrite;
+pub mod scratch;
 pub mod sweep;
 pub mod unit;
 pub mod vm;

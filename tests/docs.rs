@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use klp_extract::finding::{REGISTRY, Severity};
+use klp_extract::finding::{REGISTRY, Severity, is_allowable};
 use klp_extract::prepare;
 
 fn root() -> &'static Path {
@@ -22,11 +22,12 @@ fn refusals() -> String {
          `UPDATE_DOCS=1 cargo test --test docs`.\n\n\
          With a finding that *refuses*, nothing is written and the exit status is 2. One *to judge* leaves the decision to a person:\n\
          the module is written, and the exit status is 1. Warnings and notes change neither. `--allow ID=REASON` records that a person\n\
-         has judged a finding, and lets the run go on where it can.\n\n\
+         has judged a finding: those to judge, and refusals that can be allowed.\n\n\
          | id | weight | what it means, what to do |\n|---|---|---|\n",
     );
     for known in REGISTRY {
         let weight = match known.0.severity {
+            Severity::Refuse if is_allowable(*known) => "refuses, can be allowed",
             Severity::Refuse => "refuses",
             Severity::Judge => "to judge",
             Severity::Warning => "warning",

@@ -11,6 +11,7 @@ fn render(template: &str, objects: &[(&str, &str)]) -> String {
     context.insert("name", "livepatch-x");
     context.insert("kernel", "6.1.0-47-cloud-amd64");
     context.insert("objects", &objects);
+    context.insert("compiler", "gcc-12");
     let mut tera = tera::Tera::default();
     tera.add_raw_template("t", template).unwrap();
     tera.render("t", &context).unwrap()
@@ -50,5 +51,6 @@ fn make_says_which_kernel_is_missing_and_cleans_without_one() {
     let steps = String::from_utf8_lossy(&plan.stdout).into_owned();
     let at = |word: &str| steps.find(word).unwrap_or_else(|| panic!("{word} in {steps}"));
     assert!(at("symvers klp.symbols > klp.symvers.tmp") < at("-C /kernel M="), "{steps}");
+    assert!(steps.contains(" CC=gcc-12 KBUILD_EXTRA_SYMBOLS="), "{steps}");
     assert!(at("KBUILD_EXTRA_SYMBOLS=") < at("true link livepatch-x.ko --symbols klp.symbols"), "{steps}");
 }

@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::finding::{
-    CODE_CHANGED, COLD_PART, DATA_CHANGED, FOLDED_FUNCTION, Finding, INIT_CODE, INIT_ONLY, NO_CODE_CHANGE,
-    NO_FTRACE_SITE, NOT_EMITTED, Severity,
+    CODE_CHANGED, COLD_PART, DATA_CHANGED, DATA_RESIZED, FOLDED_FUNCTION, Finding, INIT_CODE, INIT_ONLY,
+    NO_CODE_CHANGE, NO_FTRACE_SITE, NOT_EMITTED, Severity,
 };
 use crate::kernel::symbols::SymbolTable;
 use crate::object::compare::{self, Difference};
@@ -86,12 +86,15 @@ pub struct ChangedData {
     pub users: Vec<String>,
     /// Data objects (or sections, where no object covers the place) that hold its address.
     pub holders: Vec<String>,
+    /// In bytes, before and after the patch.
+    pub size: (u64, u64),
 }
 
 impl ChangedData {
-    fn of(name: &str, facts: &Facts) -> ChangedData {
+    fn of(name: &str, facts: &Facts, after: &Facts) -> ChangedData {
         let mut users = BTreeSet::new();
         let mut holders = BTreeSet::new();
+        let size = |facts: &Facts| facts.object_named(name).map(|object| object.size);
         for reference in facts.data_references.iter().filter(|r| facts.objects[r.object].name == name) {
             match &reference.holder {
                 Holder::Code(by) => users.insert(facts.function(facts.whole(*by)).name.clone()),
@@ -105,14 +108,27 @@ impl ChangedData {
             name: name.to_string(),
             users: users.into_iter().collect(),
             holders: holders.into_iter().collect(),
+            // An object that goes has no size to differ.
+            size: (size(facts).unwrap_or(0), size(after).or(size(facts)).unwrap_or(0)),
         }
     }
 
     fn finding(&self) -> Finding {
         let list = |names: &[String]| if names.is_empty() { "nobody".to_string() } else { names.join(", ") };
         let (users, holders) = (list(&self.users), list(&self.holders));
+        let uses = format!("functions that use it: {users}; data that points to it: {holders}");
+        if self.size.0 != self.size.1 {
+            let (before, after) = self.size;
+            let message = format!(
+                "the patch changes the size of {}, {before} -> {after} bytes; {uses}\n  new code would reach beyond the running \
+                 kernel's object: keep its size, and put what is new into an object of its own",
+                self.name
+            );
+            return Finding::new(DATA_RESIZED, message);
+        }
         let message = format!(
-            "the patch changes the contents of {}; functions that use it: {users}; data that points to it: {holders}",
+            "the patch changes the contents of {}; {uses}\n  the running kernel has long read them: change them in a pre-patch \
+             callback, or patch the functions that use them",
             self.name
         );
         Finding::new(DATA_CHANGED, message)
@@ -185,7 +201,7 @@ pub fn affected(input: &Input<'_>) -> Affected {
     note_silent(&changed, &reasons, &mut findings);
     note_unchanged(input, &difference, &holders, &mut findings);
     let changed_data: Vec<ChangedData> =
-        difference.data.iter().map(|name| ChangedData::of(name, input.before.facts)).collect();
+        difference.data.iter().map(|name| ChangedData::of(name, input.before.facts, input.after.facts)).collect();
     findings.extend(changed_data.iter().map(ChangedData::finding));
 
     let candidates: BTreeSet<String> = holders.union(&changed).cloned().collect();
@@ -299,6 +315,9 @@ fn blocked_finding(search: &Search<'_>) -> Finding {
             message.push_str(&format!("\n    because {reason}"));
         }
     }
+    message.push_str(
+        "\n  make the change by hand in functions on the way that can be hooked, or in those that install the pointers",
+    );
     Finding::new(NO_FTRACE_SITE, message)
 }
 
@@ -309,7 +328,10 @@ fn note_boot(search: &Search<'_>, findings: &mut Vec<Finding>) {
     let names = search.boot.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if search.targets.is_empty() && !refused {
-        findings.push(Finding::new(INIT_ONLY, format!("all changed code runs only at boot, load or unload: {names}")));
+        findings.push(Finding::new(INIT_ONLY, format!(
+                "all changed code runs only at boot, load or unload: {names}\n  what it has set up can only be mended in a \
+                 pre-patch callback, or by a new kernel"
+            )));
     } else {
         findings.push(Finding::new(INIT_CODE, format!("this code runs only at boot, load or unload: {names}")));
     }
@@ -331,7 +353,10 @@ fn check_target(input: &Input<'_>, target: &str, findings: &mut Vec<Finding>) {
         if after.named(other) != after.named(target) {
             findings.push(Finding::new(
                 FOLDED_FUNCTION,
-                format!("the running kernel has one function for {target} and {other}; hooking it replaces both"),
+                format!(
+                    "the running kernel has one function for {target} and {other}; hooking it replaces both\n  \
+                     patch the functions that call {target} instead"
+                ),
             ));
         }
     }

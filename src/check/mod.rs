@@ -68,6 +68,8 @@ pub struct Compiled {
     pub undefined: BTreeSet<String>,
     /// Static keys of others on which it has jump entries.
     pub keys: BTreeSet<String>,
+    /// Does code that runs after the module's init use THIS_MODULE?
+    pub this_module: bool,
 }
 
 /// The kernel's own code compiles without a warning.
@@ -96,14 +98,29 @@ pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: 
         .map_err(|error| Finding::new(MODULE_DOES_NOT_COMPILE, format!("GCC's object can't be read: {error}")))?;
     let undefined = file.symbols().filter(|symbol| symbol.is_undefined()).filter_map(|symbol| symbol.name().ok());
     let undefined: BTreeSet<String> =
-        undefined.filter(|name| !name.is_empty() && *name != "__this_module").map(str::to_string).collect();
+        undefined.filter(|name| !name.is_empty() && *name != THIS_MODULE_SYMBOL).map(str::to_string).collect();
     let entries = file.section_by_name("__jump_table").into_iter().flat_map(|section| section.relocations());
     let symbols = entries.filter_map(|(_, relocation)| match relocation.target() {
         object::RelocationTarget::Symbol(index) => file.symbol_by_index(index).ok()?.name().ok().map(str::to_string),
         _ => None,
     });
     let keys = symbols.filter(|name| undefined.contains(name)).collect();
-    Ok(Compiled { undefined, keys })
+    Ok(Compiled { undefined, keys, this_module: uses_this_module(&file) })
+}
+
+/// What THIS_MODULE is the address of, in a module (include/linux/export.h).
+const THIS_MODULE_SYMBOL: &str = "__this_module";
+
+/// The module's own init and tables, which mean the livepatch, are in other sections.
+fn uses_this_module(file: &object::File<'_>) -> bool {
+    let code = file.sections().filter(|section| section.name().is_ok_and(|name| name.starts_with(".text")));
+    let mut targets = code.flat_map(|section| section.relocations()).map(|(_, relocation)| relocation.target());
+    targets.any(|target| match target {
+        object::RelocationTarget::Symbol(index) => {
+            file.symbol_by_index(index).is_ok_and(|symbol| symbol.name() == Ok(THIS_MODULE_SYMBOL))
+        }
+        _ => false,
+    })
 }
 
 /// Is what the compiler sees of the module what it sees of the patched kernel? One finding for each name that differs.

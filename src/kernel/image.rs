@@ -10,6 +10,7 @@ use object::read::elf::{ElfFile64, FileHeader as _, SectionHeader as _};
 
 use crate::finding::{KERNEL_INVALID, Result, io, refuse};
 use crate::kernel::symbols::Symbol;
+use crate::process::Program;
 
 /// What `Linux version ...` in an image says (init/version.c, linux_banner).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn u64_at(data: &[u8], at: usize) -> Option<u64> {
 
 /// The compressed payload of a bzImage, by the boot header's fields `setup_sects` (0x1f1), `header` (0x202), `version`
 /// (0x206), `payload_offset` (0x248) and `payload_length` (0x24c). Scanning for a compressor's magic instead gives
-/// false hits. The last 4 bytes are the decompressed size and no part of the stream.
+/// false hits.
 fn payload(file: &[u8]) -> Decoded<&[u8]> {
     if file.get(0x202..0x206) != Some(b"HdrS") {
         return Err("it is neither an ELF file nor a bzImage".into());
@@ -100,36 +101,40 @@ fn payload(file: &[u8]) -> Decoded<&[u8]> {
     let field = |at| u32_at(file, at).map(|value| value as usize);
     let slice = || {
         let start = (sectors + 1) * 512 + field(0x248)?;
-        let whole = file.get(start..start.checked_add(field(0x24c)?)?)?;
-        whole.get(..whole.len().checked_sub(4)?)
+        file.get(start..start.checked_add(field(0x24c)?)?)
     };
     slice().ok_or_else(|| "it is truncated: the payload lies beyond its end".into())
 }
 
+/// The last 4 bytes are the decompressed size and no part of the stream, but for gzip, whose own they are
+/// (scripts/Makefile.lib, size_append).
 fn decompress(payload: &[u8]) -> Decoded<Vec<u8>> {
-    let unsupported = |name: &str, option: &str| {
-        Err(format!(
-            "it is compressed with {name} ({option}), which is not supported; give the uncompressed vmlinux \
-             (the kernel's scripts/extract-vmlinux makes one)"
-        ))
-    };
+    let stream = &payload[..payload.len().saturating_sub(4)];
     match payload {
-        [0x02, 0x21, 0x4c, 0x18, blocks @ ..] => legacy_lz4(blocks),
+        [0x02, 0x21, 0x4c, 0x18, ..] => legacy_lz4(stream.get(4..).unwrap_or_default()),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let mut vmlinux = Vec::new();
             let mut decoder =
-                ruzstd::decoding::StreamingDecoder::new(payload).map_err(|e| format!("broken zstd payload: {e}"))?;
+                ruzstd::decoding::StreamingDecoder::new(stream).map_err(|e| format!("broken zstd payload: {e}"))?;
             decoder.read_to_end(&mut vmlinux).map_err(|e| format!("broken zstd payload: {e}"))?;
             Ok(vmlinux)
         }
-        [0x7f, b'E', b'L', b'F', ..] => Ok(payload.to_vec()),
-        [0x1f, 0x8b, ..] => unsupported("gzip", "CONFIG_KERNEL_GZIP"),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => unsupported("xz", "CONFIG_KERNEL_XZ"),
-        [b'B', b'Z', b'h', ..] => unsupported("bzip2", "CONFIG_KERNEL_BZIP2"),
-        [0x89, b'L', b'Z', b'O', ..] => unsupported("lzo", "CONFIG_KERNEL_LZO"),
-        [0x5d, 0, 0, ..] => unsupported("lzma", "CONFIG_KERNEL_LZMA"),
+        [0x1f, 0x8b, ..] => filter(Program::new("gzip").arg("-dc"), payload),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => filter(Program::new("xz").arg("-dc"), stream),
+        [0x5d, 0, 0, ..] => filter(Program::new("xz").args(["--format=lzma", "-dc"]), stream),
+        [b'B', b'Z', b'h', ..] => filter(Program::new("bzip2").arg("-dc"), stream),
+        [0x89, b'L', b'Z', b'O', ..] => {
+            Err("it is compressed with lzo (CONFIG_KERNEL_LZO), which is not supported; build it \
+             with another one (CONFIG_KERNEL_ZSTD)"
+                .into())
+        }
         _ => Err("its payload is of an unknown compression".into()),
     }
+}
+
+/// What a program makes of the payload.
+fn filter(program: Program, payload: &[u8]) -> Decoded<Vec<u8>> {
+    program.input(payload.to_vec()).run("decompress its payload").map_err(|e| e.to_string())
 }
 
 /// The legacy LZ4 frame that `lz4 -l` makes: blocks of at most 8 MiB, each with its compressed size before it
@@ -319,7 +324,8 @@ fn symbol(data: &[u8], table: usize, index: usize, text: &[u8], address: u64) ->
     }
     let name = String::from_utf8(name).ok()?;
     let mut characters = name.chars();
-    let kind = characters.next().filter(char::is_ascii_alphabetic)?;
+    // nm's `?` is a symbol of a section that it has no letter for (an empty .data_nosave).
+    let kind = characters.next().filter(|kind| kind.is_ascii_alphabetic() || *kind == '?')?;
     Some(Symbol { name: characters.as_str().into(), address, kind, section: 0 })
 }
 
@@ -385,12 +391,12 @@ mod tests {
         let long = format!("t{}", "x".repeat(200));
         let symbols: Vec<(String, u32)> = (0..300)
             .map(|i| (if i == 7 { long.clone() } else { format!("Tsock_{i}") }, (-1 - 16 * i) as u32))
-            .chain([("Dpcpu".into(), 0x40)])
+            .chain([("Dpcpu".into(), 0x40), ("?__nosave_begin".into(), 0x80)])
             .collect();
         let borrowed: Vec<(&str, u32)> = symbols.iter().map(|(n, o)| (n.as_str(), *o)).collect();
         for (offsets_last, sequence) in [(false, false), (false, true), (true, false)] {
             let decoded = kallsyms(&tables(&borrowed, offsets_last, sequence)).unwrap();
-            assert_eq!(decoded.len(), 301);
+            assert_eq!((decoded.len(), decoded[301].kind), (302, '?'));
             assert_eq!((decoded[1].name.as_str(), decoded[1].kind), ("sock_1", 'T'));
             assert_eq!(decoded[1].address, 0xffff_ffff_8100_0010);
             assert_eq!(decoded[7].name.len(), 200);
@@ -411,10 +417,29 @@ mod tests {
     }
 
     #[test]
+    fn decompresses_what_the_kernel_s_build_compresses() {
+        let text = b"a kernel ".repeat(100);
+        let size = (text.len() as u32).to_le_bytes();
+        // As scripts/Makefile.lib calls them; only gzip gets no size appended.
+        let commands: [(&[&str], &[u8]); 4] = [
+            (&["gzip", "-n", "-f", "-9"], &[]),
+            (&["bzip2", "-9"], &size),
+            (&["xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB"], &size),
+            (&["xz", "--format=lzma", "-9"], &size),
+        ];
+        for (command, end) in commands {
+            let packed = Program::new(command[0]).args(&command[1..]).input(text.clone()).run("compress").unwrap();
+            let mut payload = [&packed, end].concat();
+            assert_eq!(decompress(&payload).unwrap(), text, "{command:?}");
+            payload.truncate(payload.len() / 2);
+            assert!(decompress(&payload).is_err(), "{command:?}");
+        }
+    }
+
+    #[test]
     fn names_what_it_does_not_decode() {
         let why = |payload: &[u8]| decompress(payload).unwrap_err();
-        assert!(why(&[0x1f, 0x8b, 8]).contains("CONFIG_KERNEL_GZIP"));
-        assert!(why(&[0xfd, b'7', b'z', b'X', b'Z', 0]).contains("CONFIG_KERNEL_XZ"));
+        assert!(why(&[0x89, b'L', b'Z', b'O', 0]).contains("CONFIG_KERNEL_LZO"));
         assert!(why(b"none").contains("unknown compression"));
         assert!(payload(b"MZ").unwrap_err().contains("bzImage"));
     }

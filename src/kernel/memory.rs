@@ -46,6 +46,11 @@ impl Memory {
         Ok(Memory { vmlinux, sections })
     }
 
+    /// All sections with contents, by address.
+    pub fn sections(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.sections.iter().map(|(address, place)| (*address, &self.vmlinux[place.clone()]))
+    }
+
     /// Everything from an address to the end of its section; nothing where no section with contents covers it.
     pub fn from(&self, address: u64) -> Option<&[u8]> {
         let index = self.sections.partition_point(|(start, _)| *start <= address).checked_sub(1)?;

@@ -3,11 +3,11 @@
 //! A prepared kernel is a folder with a [`Descriptor`], `kernel.json`, which names everything else. This module reads
 //! it; `prepare` writes it. The kernel's source and build folder are never written to from here.
 
+pub mod callers;
 pub mod command;
 pub mod commands;
 pub mod config;
 pub mod image;
-pub mod includers;
 pub mod memory;
 pub mod modules;
 pub mod symbols;
@@ -312,7 +312,16 @@ pub fn sha256(path: &Path) -> Result<String> {
             length => hasher.update(&buffer[..length]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(hasher))
+}
+
+/// SHA-256 of bytes, as [`sha256`] gives it.
+pub fn sha256_of(bytes: &[u8]) -> String {
+    hexadecimal(Sha256::new_with_prefix(bytes))
+}
+
+fn hexadecimal(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `OnceLock::get_or_try_init`, which isn't stable.

@@ -18,7 +18,7 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// Lists `.ko`, `.ko.xz` and `.ko.zst` files; none is opened.
+    /// Lists `.ko`, `.ko.xz`, `.ko.zst` and `.ko.gz` files; none is opened.
     pub fn list(folder: &Path) -> Result<Modules> {
         let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
         // `build` and `source` link to whole kernel trees.
@@ -70,6 +70,13 @@ impl Modules {
         Ok(order)
     }
 
+    /// The files of a module and of all that it needs, in load order, its own last.
+    pub fn load_order(&self, name: &str) -> Result<Vec<PathBuf>> {
+        let mut names = self.dependencies(name)?;
+        names.push(name.into());
+        Ok(names.iter().filter_map(|name| self.file(name)).map(Path::to_path_buf).collect())
+    }
+
     fn add_dependencies(&self, name: &str, seen: &mut BTreeSet<String>, order: &mut Vec<String>) -> Result<()> {
         if !seen.insert(name.into()) {
             return Ok(());
@@ -83,15 +90,22 @@ impl Modules {
 }
 
 fn stem(file: &str) -> Option<&str> {
-    [".ko", ".ko.xz", ".ko.zst"].into_iter().find_map(|suffix| file.strip_suffix(suffix))
+    [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].into_iter().find_map(|suffix| file.strip_suffix(suffix))
 }
 
-/// The bytes of a module file, decompressed.
+/// The kernel's name of the module in a file: `kvm-amd.ko.xz` is `kvm_amd`.
+pub fn name_of(path: &Path) -> String {
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    module_name(stem(file).unwrap_or(file))
+}
+
+/// The bytes of a module file, decompressed: busybox' insmod hands them to the kernel as they are.
 pub fn contents(path: &Path) -> Result<Vec<u8>> {
     match path.extension().and_then(|e| e.to_str()) {
-        Some("xz") => {
+        Some(kind @ ("xz" | "gz")) => {
             let doing = format!("decompress {}", path.display());
-            Program::new("xz").arg("-dc").arg("--").arg(path).run(&doing)
+            let program = Program::new(if kind == "xz" { "xz" } else { "gzip" });
+            program.arg("-dc").arg("--").arg(path).run(&doing)
         }
         Some("zst") => {
             let file = std::fs::File::open(path).map_err(io("open", path))?;

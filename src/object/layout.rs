@@ -132,7 +132,10 @@ pub fn sympos_in(name: &str, is_function: bool, facts: &Facts, layout: &Layout, 
     if binding == Binding::Weak && expected.is_some() && fits.is_empty() {
         return refuse(
             WEAK_OVERRIDDEN,
-            format!("{name} is weak here, and the running kernel has another object's {name}; patch that one"),
+            format!(
+                "{name} is weak here, and the running kernel has another object's {name}; hooking the name would replace \
+                     that one, so make the change there (an architecture's version lies under arch/)"
+            ),
         );
     }
     let position = |index: usize| if named.len() == 1 { 0 } else { index as u32 + 1 };

@@ -5,12 +5,14 @@
 //! ([`compare`]). It decides nothing about targets.
 
 pub mod compare;
+mod dwarf;
 pub mod facts;
 pub mod fidelity;
 pub mod layout;
 pub mod provenance;
 pub mod references;
 pub mod running;
+pub mod types;
 
 use std::ffi::OsString;
 use std::fs;

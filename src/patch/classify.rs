@@ -66,7 +66,9 @@ pub fn classify(path: &str) -> Class {
     }
     match extension {
         "c" | "h" => Class::Code,
-        "S" | "s" => refused("it is assembly, which has no functions that could be replaced"),
+        "S" | "s" => refused(
+            "it is assembly, which has no functions that could be replaced; make the change in C functions that call it",
+        ),
         "lds" => refused("it is a linker script"),
         "dts" | "dtsi" | "dtso" => refused("it is a device tree"),
         "rs" => refused("it is Rust, which is not supported"),

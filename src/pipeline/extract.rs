@@ -23,6 +23,7 @@ use crate::unit::gcc;
 
 use super::module::{UnitPlace, closed, copy_findings, roots};
 use super::units::{affected_set, declaration_findings, overlaid};
+use super::names::PREFIX;
 use super::{Applied, UnitPlan, settle};
 
 /// A unit of a program, and where it is compiled.
@@ -110,15 +111,19 @@ pub fn extracted(
     let unit = UnitPlan { command: command_of_unit, changes, before, after_objects, report, affected };
     let mut findings = Vec::new();
     let resolver = Resolver::new(running, &unit.before.facts);
-    let roots = roots(source, &applied.overlay);
-    let place = UnitPlace { command: applied.overlay.command(command, build)?, build, roots };
-    let closure = closed(&unit, &resolver, place, true, &BTreeSet::new())?;
-    findings.extend(copy_findings(&closure));
+    let overlay = applied.overlay()?;
+    let place = UnitPlace { command: overlay.command(command, build)?, build, roots: roots(source, overlay) };
+    let naming = Naming {
+        prefix: PREFIX.into(),
+        targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
+        distinct: BTreeMap::new(),
+        shared: true,
+    };
+    let (closure, _) = closed(&unit, &resolver, place, &naming, &BTreeSet::new())?;
+    findings.extend(copy_findings(&unit, &closure, &naming));
     settle(&mut findings, allow)?;
-    let naming = closure.naming.clone();
-    let closure = closure.closure;
     let path = Path::to_path_buf;
-    let mut sources = Sources::new(path(applied.overlay.root()), path(source), path(build), applied.files.clone());
+    let mut sources = Sources::new(path(overlay.root()), path(source), path(build), applied.files.clone());
     let items = rewrite::items(&closure, &mut sources, &naming)?;
     let conditions = items.iter().any(rewrite::Item::has_conditions);
     let includes = includes::system(&closure, conditions);

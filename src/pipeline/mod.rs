@@ -1,23 +1,27 @@
 //! From a patch to a livepatch module: one line a stage, each computed from the earlier ones and never changed after.
 
+mod evidence;
 pub mod extract;
 mod module;
+mod names;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 
-pub use units::{original, side_by_side_on};
+pub use units::original;
 
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
-use crate::finding::{Error, Finding, NOTHING_CHANGED, Result, Severity};
+use crate::candidates::{self, Search};
+use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity, TOO_MANY_UNITS, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
 use crate::linkage::includes::Include;
 use crate::object::Compiled;
-use crate::patch::{Header, Overlay};
+use crate::patch::{FileState, Header, Overlay};
 use crate::rewrite::Item;
 use crate::unit::changes::Changes;
 use crate::unit::worker::Usage;
@@ -37,6 +41,8 @@ pub struct Options {
     pub name: String,
     /// Finding ids that a person has judged, with the reason.
     pub allow: BTreeMap<String, String>,
+    /// More changed units than this are refused.
+    pub max_units: usize,
 }
 
 /// Told what is being done, a stage a line.
@@ -47,10 +53,28 @@ pub struct Applied {
     pub headers: Vec<Header>,
     /// Files of kernel code that it changes.
     pub files: Vec<String>,
-    /// The patched tree.
-    pub overlay: Overlay,
-    /// The same with line numbers kept, for comparisons.
+    /// Those files after the patch.
+    pub states: BTreeMap<String, FileState>,
+    /// The patched tree with line numbers kept, for comparisons.
     pub comparable: Overlay,
+    /// Where the overlay goes.
+    folder: PathBuf,
+    source: PathBuf,
+    overlay: OnceLock<Overlay>,
+    /// Held while it is laid out: units are worked on side by side.
+    laying_out: Mutex<()>,
+}
+
+impl Applied {
+    /// The patched tree. It takes seconds to lay out where headers are patched, and only the module's text needs it.
+    pub fn overlay(&self) -> Result<&Overlay> {
+        let _guard = self.laying_out.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(overlay) = self.overlay.get() {
+            return Ok(overlay);
+        }
+        let overlay = Overlay::new(&self.source, &self.folder, &self.states)?;
+        Ok(self.overlay.get_or_init(|| overlay))
+    }
 }
 
 /// One unit that the patch changes, with its affected set.
@@ -69,6 +93,8 @@ pub struct UnitPlan {
 /// The result of `plan`.
 pub struct Plan {
     pub applied: Applied,
+    /// By header: the units that were looked at.
+    pub searches: Vec<Search>,
     pub units: Vec<UnitPlan>,
     pub findings: Vec<Finding>,
 }
@@ -101,9 +127,13 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     progress("patch: read and apply");
     let applied = units::apply(kernel, options, scratch, &mut findings)?;
     progress("kernel: find the units");
-    let commands = units::candidates(kernel, &applied.files)?;
-    progress(&format!("unit: compare the tokens of {}", units::counted(commands.len(), "unit")));
-    let changed = units::changed(kernel, &applied, commands)?;
+    let candidates = candidates::find(kernel, &applied.states)?;
+    findings.extend(candidates.findings.iter().cloned());
+    progress(&format!("unit: compare the tokens of {}", units::counted(candidates.commands.len(), "unit")));
+    let changed = units::changed(kernel, &applied, &candidates.commands)?;
+    let differing: Vec<&CompileCommand> = changed.iter().map(|(command, _)| command).collect();
+    let searches = candidates.searched(&differing);
+    limit(&differing, &searches, options.max_units)?;
     progress(&format!("object: compile {} before and after", units::counted(changed.len(), "unit")));
     let units = units::compiled(kernel, options, &applied, changed, scratch)?;
     progress("affected: targets");
@@ -115,13 +145,33 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     );
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
+    progress("judge: what replacing functions can't do, and what a person must decide");
+    findings.extend(evidence::judged(kernel, &applied, &units, scratch)?);
     allow(&mut findings, &options.allow);
     let is_refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if !is_refused && units.iter().all(|unit| unit.affected.targets.is_empty()) {
         let message = "no function of this kernel differs after the patch: there is nothing to replace";
         findings.push(Finding::new(NOTHING_CHANGED, message));
     }
-    Ok(Plan { applied, units, findings })
+    Ok(Plan { applied, searches, units, findings })
+}
+
+/// Refuses more units than a person can review, and than can be compiled in reasonable time.
+fn limit(differing: &[&CompileCommand], searches: &[Search], most: usize) -> Result<()> {
+    if differing.len() <= most {
+        return Ok(());
+    }
+    let searched: Vec<String> = searches.iter().map(Search::to_string).collect();
+    let sources: Vec<&str> = differing.iter().map(|command| command.source.as_str()).collect();
+    refuse(
+        TOO_MANY_UNITS,
+        format!(
+            "the patch changes {} units, more than --max-units {most}\n{}\n{}",
+            differing.len(),
+            searched.join("\n"),
+            sources.join("\n")
+        ),
+    )
 }
 
 /// `create`: the module for a plan.
@@ -136,7 +186,7 @@ pub fn create(
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
     let closures = module::closures(kernel, plan)?;
-    findings.extend(closures.iter().flat_map(module::copy_findings));
+    findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
     settle(&mut findings, &options.allow)?;
     progress("linkage and rewrite");
     let parts = module::parts(kernel, options, plan, closures, scratch)?;
@@ -145,7 +195,15 @@ pub fn create(
     progress("check: compile and validate");
     let compared = module::checked(kernel, &parts, &module, scratch, &mut findings)?;
     settle(&mut findings, &options.allow)?;
+    findings.extend(unused(&findings, &options.allow));
     Ok(module::livepatch(options, parts, module, findings, compared))
+}
+
+/// Exceptions that nothing needed.
+fn unused(findings: &[Finding], allow: &BTreeMap<String, String>) -> Vec<Finding> {
+    let occurs = |id: &str| findings.iter().any(|finding| finding.id.0.id == id && finding.allowed.is_some());
+    let unused = allow.keys().filter(|id| !occurs(id));
+    unused.map(|id| Finding::new(ALLOWED_UNUSED, format!("{id} was allowed, but did not occur"))).collect()
 }
 
 /// What a person has allowed becomes a note.
@@ -153,7 +211,7 @@ fn allow(findings: &mut [Finding], allowed: &BTreeMap<String, String>) {
     for finding in findings.iter_mut().filter(|finding| finding.severity <= Severity::Judge) {
         if let Some(reason) = allowed.get(finding.id.0.id) {
             finding.severity = Severity::Note;
-            finding.message.push_str(&format!("\nallowed: {reason}"));
+            finding.allowed = Some(reason.clone());
         }
     }
 }

@@ -5,35 +5,37 @@ use std::path::{Path, PathBuf};
 
 use crate::affected::Target;
 use crate::check;
-use crate::closure::{Closure, Scope, WILDCARD};
+use crate::closure::{Closure, Scope};
 use crate::finding::{
-    ADDRESS_ESCAPES, DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io,
+    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, THIS_MODULE, io,
     refuse,
 };
+use crate::judge;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
 use crate::linkage::includes::{self, Include};
 use crate::linkage::{self, External, Resolver, Running};
+use crate::parallel::try_map;
 use crate::patch::Overlay;
-use crate::render::{self, ObjectFile};
+use crate::render::{self, ObjectFile, Replacement};
 use crate::rewrite::{self, Item, Naming, Sources, wrappers};
 use crate::unit::changes::Changes;
 use crate::unit::clang::Extent;
 use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 
-use super::units::side_by_side;
+use super::names::{self, PREFIX};
 use super::{Livepatch, Options, Plan, UnitPlan};
-
-/// Prefix of the names of new functions.
-const PREFIX: &str = "klpp_";
 
 /// A unit and its closure.
 pub struct UnitClosure<'a> {
     pub unit: &'a UnitPlan,
     pub closure: Closure,
     pub(super) naming: Naming,
+    /// Its C file in a module of several, without `.c`.
+    stem: String,
+    resolver: Resolver<'a>,
     usage: Usage,
 }
 
@@ -58,18 +60,26 @@ pub struct Module {
 }
 
 /// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
-pub fn closures<'a>(kernel: &Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'a>>> {
+pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'a>>> {
     let several = plan.units.iter().filter(|unit| !unit.affected.targets.is_empty()).count() > 1;
     let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
     let indices: Vec<usize> = (0..plan.units.len()).collect();
+    let distinct = names::distinct(&plan.units);
+    let stems = names::stems(&plan.units);
     let closure = |index: &usize, shared: &BTreeSet<String>| {
         let unit = &plan.units[*index];
         if unit.affected.targets.is_empty() && shared.is_empty() {
             return Ok(None);
         }
-        front_end(kernel, plan, unit, several, shared).map(Some)
+        let naming = Naming {
+            prefix: PREFIX.into(),
+            targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
+            distinct: distinct[*index].clone(),
+            shared: several,
+        };
+        front_end(kernel, plan, unit, naming, stems[*index].clone(), shared).map(Some)
     };
-    let mut found = side_by_side(&indices, |index| closure(index, &BTreeSet::new()))?;
+    let mut found = try_map(&indices, |index| closure(index, &BTreeSet::new()))?;
     // A new function that one unit defines and another calls is in nobody's closure yet.
     loop {
         let mut again = Vec::new();
@@ -96,19 +106,22 @@ pub fn closures<'a>(kernel: &Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'
 }
 
 fn front_end<'a>(
-    kernel: &Kernel,
+    kernel: &'a Kernel,
     plan: &Plan,
     unit: &'a UnitPlan,
-    several: bool,
+    naming: Naming,
+    stem: String,
     shared: &BTreeSet<String>,
 ) -> Result<UnitClosure<'a>> {
     let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
+    let overlay = plan.applied.overlay()?;
     let place = UnitPlace {
-        command: plan.applied.overlay.command(&unit.command, kernel.build())?,
+        command: overlay.command(&unit.command, kernel.build())?,
         build: kernel.build(),
-        roots: roots(kernel.source(), &plan.applied.overlay),
+        roots: roots(kernel.source(), overlay),
     };
-    closed(unit, &resolver, place, several, shared)
+    let (closure, usage) = closed(unit, &resolver, place, &naming, shared)?;
+    Ok(UnitClosure { unit, closure, naming, stem, resolver, usage })
 }
 
 /// The patched version of a unit, as the front end is to read it.
@@ -120,19 +133,14 @@ pub(super) struct UnitPlace<'a> {
     pub roots: Vec<String>,
 }
 
-/// Runs the front end on a unit. `several`: other files of the module refer to its targets; `shared`: and to these.
-pub(super) fn closed<'a>(
-    unit: &'a UnitPlan,
+/// Runs the front end on a unit. `shared`: what other files of the module refer to, beside its targets.
+pub(super) fn closed(
+    unit: &UnitPlan,
     resolver: &Resolver,
     place: UnitPlace,
-    several: bool,
+    naming: &Naming,
     shared: &BTreeSet<String>,
-) -> Result<UnitClosure<'a>> {
-    let naming = Naming {
-        prefix: PREFIX.into(),
-        targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
-        shared: several,
-    };
+) -> Result<(Closure, Usage)> {
     let affected = unit.affected.affected.iter().map(|function| function.name.clone());
     let old: BTreeSet<String> = affected.chain(unit.affected.patched.iter().cloned()).collect();
     let copied: BTreeSet<String> = old.difference(&naming.targets).cloned().collect();
@@ -151,7 +159,7 @@ pub(super) fn closed<'a>(
     let UnitPlace { command, build, roots } = place;
     let request = worker::Request { command, build: build.to_path_buf(), roots, scope };
     let worker::Answer { closure, usage } = worker::run(&request)?;
-    Ok(UnitClosure { unit, closure, naming, usage })
+    Ok((closure, usage))
 }
 
 /// Prefixes of the files of a patched tree, the overlay's first.
@@ -161,7 +169,7 @@ pub(super) fn roots(source: &Path, overlay: &Overlay) -> Vec<String> {
 }
 
 /// Copied data: what the patch adds is new, what the kernel already has must not be doubled.
-pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) -> Vec<Finding> {
+pub fn copy_findings(unit: &UnitPlan, closure: &Closure, naming: &Naming) -> Vec<Finding> {
     let changes = &unit.changes;
     let is_local = |object: &str, name: &str| {
         let number = object.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
@@ -170,7 +178,7 @@ pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) ->
     let objects = &unit.before.facts.objects;
     let exists = |name: &str| objects.iter().any(|object| object.name == name || is_local(&object.name, name));
     let mut findings = rewrite::static_locals(closure, exists);
-    findings.extend(escapes(closure, naming));
+    findings.extend(judge::escapes::findings(closure, &naming.targets));
     let copied = closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied);
     let variables = copied.flat_map(|node| node.names.iter().map(move |(name, role)| (node, name, role)));
     for (node, name, _) in variables.filter(|(_, _, role)| **role == Role::Variable) {
@@ -198,36 +206,6 @@ pub fn copy_findings(UnitClosure { closure, unit, naming, .. }: &UnitClosure) ->
     findings
 }
 
-/// Functions of the module whose address is used other than for a call. A target's address is the original function's.
-fn escapes(closure: &Closure, naming: &Naming) -> Vec<Finding> {
-    let copied = || closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
-    let local: BTreeSet<&str> = copied()
-        .flat_map(|node| &node.names)
-        .filter(|(name, role)| *role == Role::Function && !naming.targets.contains(name))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let mut findings = Vec::new();
-    let mut said = BTreeSet::new();
-    for node in copied() {
-        let word = |index: usize| {
-            let text = node.tokens.get(index).and_then(|token| closure.texts.get((token & !WILDCARD) as usize));
-            text.map_or("", String::as_str)
-        };
-        // The signature names the function itself, as do prototypes.
-        for index in node.signature_tokens..node.tokens.len() {
-            let member = index > 0 && matches!(word(index - 1), "." | "->");
-            let name = word(index);
-            if word(index + 1) != "(" && !member && local.contains(name) && said.insert(name) {
-                let holder = node.names.first().map_or("a declaration", |(name, _)| name.as_str());
-                let message = format!("{holder} uses the address of {name}, which is the livepatch's own copy");
-                let file = closure.files[node.position.file as usize].path.as_str();
-                findings.push(Finding::new(ADDRESS_ESCAPES, message).at(file, Some(node.position.line)));
-            }
-        }
-    }
-    findings
-}
-
 /// Stages 7 and 8: includes, texts and externals of every part.
 pub fn parts<'a>(
     kernel: &Kernel,
@@ -237,17 +215,6 @@ pub fn parts<'a>(
     scratch: &Path,
 ) -> Result<Vec<Part<'a>>> {
     let several = closures.len() > 1;
-    let mut seen = BTreeSet::new();
-    for target in closures.iter().flat_map(|part| &part.naming.targets) {
-        if several && !seen.insert(target) {
-            return refuse(
-                NAME_TWICE,
-                format!(
-                    "two units have a function {target} to replace: their new names in one module would be the same"
-                ),
-            );
-        }
-    }
     let new: BTreeSet<String> =
         closures.iter().flat_map(|part| part.unit.changes.added_functions.iter().cloned()).collect();
     closures.into_iter().map(|closure| part(kernel, options, plan, closure, several, &new, scratch)).collect()
@@ -257,20 +224,19 @@ fn part<'a>(
     kernel: &Kernel,
     options: &Options,
     plan: &Plan,
-    UnitClosure { unit, closure, naming, usage }: UnitClosure<'a>,
+    UnitClosure { unit, closure, naming, stem, resolver, usage }: UnitClosure<'a>,
     several: bool,
     new: &BTreeSet<String>,
     scratch: &Path,
 ) -> Result<Part<'a>> {
-    let stem =
-        if several { unit.command.source.trim_end_matches(".c").replace('/', "-") } else { options.name.clone() };
+    let stem = if several { stem } else { options.name.clone() };
     let source = scratch.join(format!("{stem}.c"));
     let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
-    let roots = roots(kernel.source(), &plan.applied.overlay);
+    let roots = roots(kernel.source(), plan.applied.overlay()?);
     let trees = (kernel.source(), kernel.build());
     let includes = includes::choose(&closure, &command, trees, &roots, scratch)?;
     let path = Path::to_path_buf;
-    let overlay = plan.applied.overlay.root();
+    let overlay = plan.applied.overlay()?.root();
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
     let items = rewrite::items(&closure, &mut sources, &naming)?;
@@ -294,12 +260,16 @@ fn part<'a>(
         }
         compiled => compiled,
     };
-    let check::Compiled { undefined, keys } = compiled?;
-    let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
+    let check::Compiled { undefined, keys, this_module } = compiled?;
     let outside = undefined.iter().filter(|name| !new.contains(*name));
     let aliases = part.closure.aliases();
     part.externals = outside.map(|name| resolver.resolve_alias(name, &aliases)).collect::<Result<Vec<_>>>()?;
     part.findings = resolver.read_only_keys(&keys, kernel.source());
+    if this_module {
+        let message =
+            "copied code, or an inline function that it calls, uses THIS_MODULE, which would be the livepatch";
+        part.findings.push(Finding::new(THIS_MODULE, message).at(unit.command.source.as_str(), None));
+    }
     Ok(part)
 }
 
@@ -315,9 +285,9 @@ fn draft(
     let text = if several {
         render::unit(&unit_text(options, part))?
     } else {
-        let targets: Vec<&Target> = part.unit.affected.targets.iter().collect();
+        let replacements = replacements(part.unit, &part.naming);
         render::module(
-            &tables(kernel, options, plan, &[], &targets, &BTreeMap::new()),
+            &tables(kernel, options, plan, &[], &replacements, &BTreeMap::new()),
             Some(&unit_text(options, part)),
         )?
     };
@@ -351,8 +321,8 @@ pub fn rendered(
     findings: &mut Vec<Finding>,
 ) -> Result<Module> {
     let name = &options.name;
-    let targets: Vec<&Target> = plan.targets();
-    let srcversions = srcversions(kernel, &targets, findings)?;
+    let replacements: Vec<Replacement> = parts.iter().flat_map(|part| replacements(part.unit, &part.naming)).collect();
+    let srcversions = srcversions(kernel, &replacements, findings)?;
     let mut externals: Vec<External> = parts.iter().flat_map(|part| part.externals.iter().cloned()).collect();
     externals.sort_by(|a, b| a.name.cmp(&b.name));
     externals.dedup();
@@ -364,7 +334,7 @@ pub fn rendered(
     }
     findings.extend(linkage::findings(&externals));
     findings.extend(parts.iter().flat_map(|part| part.findings.iter().cloned()));
-    let tables = tables(kernel, options, plan, &externals, &targets, &srcversions);
+    let tables = tables(kernel, options, plan, &externals, &replacements, &srcversions);
     let mut files = Vec::new();
     let mut objects = Vec::new();
     match parts {
@@ -384,9 +354,18 @@ pub fn rendered(
     }
     let entries: Vec<_> = externals.iter().filter_map(External::entry).collect();
     files.push(("Kbuild".into(), render::kbuild(name, &objects)?));
-    files.push(("Makefile".into(), render::makefile(name, &options.kernel)?));
+    let compiler = parts.first().map(|part| part.unit.command.compiler.as_str());
+    // A path is of this machine; the kernel's make then takes its own default, and warns where that is another version.
+    let compiler = compiler.filter(|compiler| !compiler.contains('/'));
+    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler)?));
     files.push(("klp.symbols".into(), symbols_file::render(&entries)));
     Ok(Module { files })
+}
+
+/// A unit's targets with their new names.
+fn replacements<'a>(unit: &'a UnitPlan, naming: &Naming) -> Vec<Replacement<'a>> {
+    let replacement = |target: &'a Target| Replacement { target, new_name: naming.new_name(&target.name) };
+    unit.affected.targets.iter().map(replacement).collect()
 }
 
 fn tables<'a>(
@@ -394,7 +373,7 @@ fn tables<'a>(
     options: &'a Options,
     plan: &'a Plan,
     externals: &'a [External],
-    targets: &'a [&'a Target],
+    replacements: &'a [Replacement<'a>],
     srcversions: &'a BTreeMap<String, String>,
 ) -> render::Tables<'a> {
     render::Tables {
@@ -403,9 +382,8 @@ fn tables<'a>(
         release: &kernel.descriptor.release,
         kernel_version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         externals,
-        targets,
+        replacements,
         srcversions,
-        prefix: PREFIX,
         allowed: &options.allow,
     }
 }
@@ -421,7 +399,7 @@ pub fn checked(
     for (name, text) in &module.files {
         write(&scratch.join(name), text)?;
     }
-    let checked = side_by_side(parts, |part| {
+    let checked = try_map(parts, |part| {
         check::compile(&part.command, check::NO_WARNING, kernel.build(), &scratch.join(format!("{}.o", part.stem)))?;
         check::validate(&part.command, kernel.build(), &part.closure, &part.naming)
     })?;
@@ -480,8 +458,12 @@ fn kbuild_modname<'a>(closure: &Closure, command: &'a CompileCommand) -> Option<
 }
 
 /// What tells the builds of the target modules apart.
-fn srcversions(kernel: &Kernel, targets: &[&Target], findings: &mut Vec<Finding>) -> Result<BTreeMap<String, String>> {
-    let objects: BTreeSet<&str> = targets.iter().map(|target| target.object.as_str()).collect();
+fn srcversions(
+    kernel: &Kernel,
+    replacements: &[Replacement],
+    findings: &mut Vec<Finding>,
+) -> Result<BTreeMap<String, String>> {
+    let objects: BTreeSet<&str> = replacements.iter().map(|replacement| replacement.target.object.as_str()).collect();
     let mut versions = BTreeMap::new();
     for object in objects.into_iter().filter(|object| *object != VMLINUX) {
         match kernel.modules()?.open(object)?.srcversion {

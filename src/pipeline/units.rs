@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use crate::affected::{self, Affected, origin};
-use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, FILE_NOT_BUILT, Finding, LAYOUT_CHANGED, Result};
+use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, Finding, Result};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
-use crate::kernel::includers::includers;
 use crate::kernel::symbols::SymbolTable;
 use crate::object::{self, Compiled};
+use crate::parallel::try_map;
 use crate::patch::{self, FileState, Overlay};
 use crate::unit::changes::{self, Changes, What};
 use crate::unit::gcc;
@@ -43,67 +42,40 @@ pub(super) fn overlaid(
     states: BTreeMap<String, FileState>,
     scratch: &Path,
 ) -> Result<Applied> {
-    let files = states.keys().cloned().collect();
-    let overlay = Overlay::new(source, &scratch.join("patched"), &states)?;
-    let kept = states.into_iter().map(|(path, state)| {
-        let old = std::fs::read(source.join(&path)).unwrap_or_default();
+    let kept = states.iter().map(|(path, state)| {
+        let old = std::fs::read(source.join(path)).unwrap_or_default();
         let state = match state {
-            FileState::Content(new) => FileState::Content(patch::keep_lines(&old, &new)),
+            FileState::Content(new) => FileState::Content(patch::keep_lines(&old, new)),
             FileState::Deleted => FileState::Deleted,
         };
-        (path, state)
+        (path.clone(), state)
     });
     let comparable = Overlay::new(source, &scratch.join("comparable"), &kept.collect())?;
-    Ok(Applied { headers, files, overlay, comparable })
-}
-
-/// Stage 2: the compile commands of the units that the patch may change: its source files, and every built unit that
-/// may include one of its other files.
-pub fn candidates(kernel: &Kernel, files: &[String]) -> Result<Vec<CompileCommand>> {
-    let (sources, headers): (Vec<&String>, Vec<&String>) = files.iter().partition(|file| file.ends_with(".c"));
-    let mut commands = Vec::new();
-    let mut included = headers.into_iter().cloned().collect::<Vec<_>>();
-    for file in sources {
-        let found = kernel.commands_for(file)?;
-        if found.is_empty() {
-            // It may be included by a source that is built.
-            included.push(file.clone());
-        }
-        commands.extend(found);
-    }
-    if included.is_empty() {
-        return Ok(commands);
-    }
-    let built: BTreeSet<String> = kernel.commands()?.sources().map(str::to_string).collect();
-    for source in includers(kernel.source(), &included, &built) {
-        for command in kernel.commands_for(&source)? {
-            if !commands.contains(&command) {
-                commands.push(command);
-            }
-        }
-    }
-    if commands.is_empty() {
-        let name = &kernel.descriptor.name;
-        let file = &included[0];
-        let message = format!("{name} does not build {file}, nor anything that includes it: it doesn't have the code");
-        return Err(Finding::new(FILE_NOT_BUILT, message).at(file.as_str(), None).into());
-    }
-    Ok(commands)
+    Ok(Applied {
+        headers,
+        files: states.keys().cloned().collect(),
+        states,
+        comparable,
+        folder: scratch.join("patched"),
+        source: source.to_path_buf(),
+        overlay: OnceLock::new(),
+        laying_out: Mutex::new(()),
+    })
 }
 
 /// Stage 3: the units whose tokens change, with what changes.
 pub fn changed(
     kernel: &Kernel,
     applied: &Applied,
-    commands: Vec<CompileCommand>,
+    commands: &[CompileCommand],
 ) -> Result<Vec<(CompileCommand, Changes)>> {
     let compare = |command: &CompileCommand| -> Result<Changes> {
-        let before = gcc::expanded(&kernel.absolute(command), kernel.build())?;
-        let after = gcc::expanded(&applied.comparable.command(command, kernel.build())?, kernel.build())?;
+        let before = gcc::comparable(&kernel.absolute(command), kernel.build())?;
+        let after = gcc::comparable(&applied.comparable.command(command, kernel.build())?, kernel.build())?;
         Ok(changes::compare(&before, &after))
     };
-    let compared = side_by_side(&commands, compare)?;
-    let pairs = commands.into_iter().zip(compared);
+    let compared = try_map(commands, compare)?;
+    let pairs = commands.iter().cloned().zip(compared);
     Ok(pairs.filter(|(_, changes)| changes.concerns_code()).collect())
 }
 
@@ -125,7 +97,7 @@ pub fn compiled(
         let source = kernel.build().join(&command.source);
         object::compile(&command, &source, kernel.build(), &scratch.join(format!("unit{unit}")))
     };
-    let mut objects = side_by_side(&versions, compile)?.into_iter();
+    let mut objects = try_map(&versions, compile)?.into_iter();
     let mut units = Vec::new();
     for (command, changes) in changed {
         let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
@@ -166,34 +138,6 @@ pub(super) fn affected_set(
     })
 }
 
-/// Does the work for each item on all cores; results in the items' order, or the first error in that order.
-pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    side_by_side_on(std::thread::available_parallelism().map_or(1, usize::from), items, work)
-}
-
-/// As [`side_by_side`], on so many threads.
-pub fn side_by_side_on<T: Sync, R: Send>(
-    threads: usize,
-    items: &[T],
-    work: impl Fn(&T) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<BTreeMap<usize, Result<R>>> = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { break };
-                    let result = work(item);
-                    results.lock().unwrap_or_else(|e| e.into_inner()).insert(index, result);
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(|e| e.into_inner()).into_values().collect()
-}
-
 /// Is the recompiled code the running kernel's? What it says of the functions that matter.
 pub fn provenance(kernel: &Kernel, units: &[UnitPlan]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -209,15 +153,26 @@ pub fn declaration_findings(changes: &Changes, affected: &Affected, file: Option
     let finding = |declaration: &changes::Declaration| {
         let name = &declaration.name;
         let (id, message) = match declaration.what {
-            What::Type | What::Typedef => (
-                LAYOUT_CHANGED,
-                format!("the type {name} changes; objects that the running kernel already has keep the old one"),
+            What::Initialiser => (
+                DATA_CHANGED,
+                format!(
+                    "the initial value of {name} changes, which the running kernel has long read\n  change it in a pre-patch \
+                     callback, or patch the functions that use it"
+                ),
             ),
-            What::Initialiser | What::Variable => {
-                (DATA_CHANGED, format!("the initial value of {name} changes, which the running kernel has long read"))
-            }
-            What::Assembly => (ASSEMBLY_CHANGED, "assembly at file scope changes or goes".to_string()),
-            What::Prototype => return None,
+            What::Variable => (
+                DATA_CHANGED,
+                format!(
+                    "the declaration of {name} changes, but the running kernel's object stays as it is\n  keep it, and give the \
+                     fix an object of its own"
+                ),
+            ),
+            What::Assembly => (
+                ASSEMBLY_CHANGED,
+                "assembly at file scope changes or goes; replace the C functions that use what it defines".to_string(),
+            ),
+            // [`crate::judge`] compares both versions' types.
+            What::Type | What::Typedef | What::Prototype => return None,
         };
         let finding = Finding::new(id, message);
         Some(match file {
@@ -225,6 +180,6 @@ pub fn declaration_findings(changes: &Changes, affected: &Affected, file: Option
             None => finding,
         })
     };
-    let said = |name: &str| affected.findings.iter().any(|f| f.id == DATA_CHANGED && f.message.contains(name));
+    let said = |name: &str| affected.changed_data.iter().any(|data| data.name == name);
     changes.declarations.iter().filter(|declaration| !said(&declaration.name)).filter_map(finding).collect()
 }

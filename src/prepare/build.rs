@@ -9,6 +9,7 @@ use crate::kernel::config::Config;
 use crate::kernel::write_whole;
 use crate::prepare::Progress;
 use crate::process::Program;
+use crate::scratch;
 
 /// `make -C SOURCE O=BUILD CC=COMPILER`, free of the user's own make and Kbuild variables.
 pub(super) fn make(source: &Path, build: &Path, compiler: &str) -> Program {
@@ -125,9 +126,10 @@ fn release_make(source: &Path, build: &Path, compiler: &str, release: &str) -> P
     ])
 }
 
-/// Objects whose making has headers or tables generated beside them, which `modules_prepare` leaves out: all that the
-/// 4,710 units of Debian's 6.1 cloud kernel include (found by `gcc -M -MG` on each).
+/// Headers, and objects whose making has headers or tables generated beside them, which `modules_prepare` leaves out or
+/// makes otherwise: all that the 4,710 units of Debian's 6.1 cloud kernel include (found by `gcc -M -MG` on each).
 const GENERATING: &[&str] = &[
+    "include/generated/package.h",
     "arch/x86/lib/inat.o",
     "certs/blacklist_hashes.o",
     "crypto/asymmetric_keys/mscode_parser.o",
@@ -150,13 +152,20 @@ const GENERATING: &[&str] = &[
     "security/tomoyo/common.o",
 ];
 
-/// Has the headers of [`GENERATING`] made. Their objects are not: with -fsyntax-only GCC writes none, so that each rule fails
+/// Has the headers of [`GENERATING`] made, for the kernel of Debian's package `version`, whose name its stack dumps print
+/// (lib/dump_stack.c; Debian's patch of the Makefile, filechk_package.h). The objects are not: with -fsyntax-only GCC writes none, so that each rule fails
 /// once what it needs is there. A header that this kernel doesn't have is no error here; a unit that lacks one says so.
-pub(super) fn generate_headers(source: &Path, build: &Path, release: &str, progress: Progress<'_>) -> Result<()> {
+pub(super) fn generate_headers(
+    source: &Path,
+    build: &Path,
+    (release, version): (&str, &str),
+    progress: Progress<'_>,
+) -> Result<()> {
     let compiler = compiler(&Config::read(&build.join(".config"))?)?;
     progress("generate headers that are made beside objects");
     let program = release_make(source, build, &compiler, release).args(["-s", "-k", "KCFLAGS=-fsyntax-only"]);
-    program.args(GENERATING).output()?;
+    let package = ["DISTRIBUTION_OFFICIAL_BUILD=1", "DISTRIBUTOR=Debian", &format!("DISTRIBUTION_VERSION={version}")];
+    program.args(package).args(GENERATING).output()?;
     Ok(())
 }
 
@@ -198,24 +207,29 @@ fn uts_release(build: &Path) -> Result<String> {
 
 /// Collects the build's compile commands and writes `commands.json` into `folder`. The build folder is only read.
 pub(super) fn write_commands(source: &Path, build: &Path, folder: &Path, progress: Progress<'_>) -> Result<PathBuf> {
-    let trees = Trees { source, build };
-    let commands = if is_built(build) {
-        progress("collect compile commands (.cmd files)");
-        commands::from_cmd_files(trees)?
-    } else {
-        progress("collect compile commands (make -n)");
-        from_dry_run(trees, folder)?
-    };
-    if commands.is_empty() {
-        return refuse(KERNEL_INVALID, format!("no compile commands were found for {}", build.display()));
-    }
+    let commands = commands_of(Trees { source, build }, folder, progress)?;
     let path = folder.join("commands.json");
     write_whole(&path, commands::to_json(&commands).as_bytes())?;
     Ok(path)
 }
 
+/// The build's compile commands; `scratch` is a folder that may receive a copy of the build folder meanwhile.
+pub(super) fn commands_of(trees: Trees<'_>, scratch: &Path, progress: Progress<'_>) -> Result<Vec<CompileCommand>> {
+    let commands = if is_built(trees.build) {
+        progress("collect compile commands (.cmd files)");
+        commands::from_cmd_files(trees)?
+    } else {
+        progress("collect compile commands (make -n)");
+        from_dry_run(trees, scratch)?
+    };
+    if commands.is_empty() {
+        return refuse(KERNEL_INVALID, format!("no compile commands were found for {}", trees.build.display()));
+    }
+    Ok(commands)
+}
+
 /// Was the whole kernel built here, so that there is a `.cmd` file for every object?
-fn is_built(build: &Path) -> bool {
+pub(super) fn is_built(build: &Path) -> bool {
     build.join("init/.main.o.cmd").is_file() && ["vmlinux", "vmlinux.o"].iter().any(|file| build.join(file).is_file())
 }
 
@@ -229,7 +243,7 @@ fn from_dry_run(trees: Trees<'_>, folder: &Path) -> Result<Vec<CompileCommand>> 
         );
     }
     let compiler = compiler(&Config::read(&trees.build.join(".config"))?)?;
-    let scratch = tempfile::Builder::new().prefix(".dry-run-").tempdir_in(folder).map_err(io("write in", folder))?;
+    let scratch = scratch::Folder::within(folder, ".dry-run-")?;
     copy_prepared(trees.build, scratch.path())?;
     let scratch = scratch.path();
     // Nothing is made, so rules that need made files fail: go on with the others.

@@ -45,9 +45,9 @@ pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<De
         unpack_source(&packages.source, &fetch(&packages.source, progress)?, scratch, progress)
     })?;
     let build = prepare_build(&folder, &image, &source, release, progress)?;
-    if !folder.join(GENERATED).is_file() {
-        build::generate_headers(&source, &build, release, progress)?;
-        write_whole(&folder.join(GENERATED), b"")?;
+    if !has_generated(&folder) {
+        build::generate_headers(&source, &build, (release, &packages.source.version), progress)?;
+        write_whole(&folder.join(GENERATED), GENERATED_VERSION)?;
     }
     let symvers = find(&headers, &[format!("usr/src/linux-headers-{release}/Module.symvers")])?;
     let text = std::fs::read(&symvers).map_err(io("read", &symvers))?;
@@ -82,12 +82,17 @@ pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<De
     Ok(descriptor)
 }
 
-/// Says that the headers which are made beside objects are there; earlier versions of this program left them out.
+/// Says that the headers which are made beside objects are there; earlier versions of this program left some out.
 const GENERATED: &str = "headers.generated";
+const GENERATED_VERSION: &[u8] = b"2\n";
+
+fn has_generated(folder: &Path) -> bool {
+    std::fs::read(folder.join(GENERATED)).is_ok_and(|version| version == GENERATED_VERSION)
+}
 
 /// The descriptor of a kernel to which nothing has to be done.
 fn complete(folder: &Path) -> Option<Descriptor> {
-    finished(folder).filter(|_| folder.join(GENERATED).is_file())
+    finished(folder).filter(|_| has_generated(folder))
 }
 
 /// `linux-source-SERIES` holds the source of a release: 6.1 of `6.1.0-47-cloud-amd64`, 6.12 of `6.12.73+deb12-amd64`.

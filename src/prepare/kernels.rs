@@ -25,8 +25,12 @@ pub fn list() -> Result<Vec<Prepared>> {
     let Ok(entries) = std::fs::read_dir(&all) else { return Ok(Vec::new()) };
     let mut kernels = Vec::new();
     for folder in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
-        let release = Descriptor::read(&folder.join(kernel::DESCRIPTOR)).ok().map(|descriptor| descriptor.release);
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // What another run is making just now; no kernel's name begins like that.
+        if name.starts_with('.') {
+            continue;
+        }
+        let release = Descriptor::read(&folder.join(kernel::DESCRIPTOR)).ok().map(|descriptor| descriptor.release);
         kernels.push(Prepared { name, release, size: size(&folder), folder });
     }
     kernels.sort_by(|a, b| a.name.cmp(&b.name));

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::affected::Reason;
+use crate::candidates::Search;
 use crate::finding::Finding;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, sha256_of};
 use crate::linkage::External;
 use crate::pipeline::{Livepatch, Options, Plan};
 use crate::rewrite::Section;
@@ -25,6 +25,8 @@ struct Report<'a> {
     tool: &'a str,
     name: &'a str,
     kernel: KernelIdentity<'a>,
+    /// By patched header: the units that were looked at.
+    searches: &'a [Search],
     /// Where each unit's clone report is from.
     reports: BTreeMap<&'a str, String>,
     patched: Vec<&'a str>,
@@ -79,11 +81,6 @@ struct Included<'a> {
     reason: &'a str,
 }
 
-/// SHA-256 in hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A chain of reasons in one line.
 pub fn sentence(chain: &[Reason]) -> String {
     chain.iter().map(|reason| reason.to_string()).collect::<Vec<_>>().join("; ")
@@ -97,12 +94,12 @@ pub fn render(
     livepatch: &Livepatch,
 ) -> crate::finding::Result<String> {
     let mut inputs: BTreeMap<String, String> =
-        options.patches.iter().map(|(name, bytes)| (format!("patch {name}"), sha256(bytes))).collect();
+        options.patches.iter().map(|(name, bytes)| (format!("patch {name}"), sha256_of(bytes))).collect();
     inputs.extend(kernel.hashes()?.into_iter().map(|(name, hash)| (format!("kernel {name}"), hash)));
     for file in plan.units.iter().map(|unit| &unit.command.source).chain(&plan.applied.files) {
         // A file that the patch adds has no earlier contents.
         if let Ok(bytes) = std::fs::read(kernel.source().join(file)) {
-            inputs.insert(file.clone(), sha256(&bytes));
+            inputs.insert(file.clone(), sha256_of(&bytes));
         }
     }
     let affected = plan.units.iter().flat_map(|unit| &unit.affected.affected);
@@ -116,6 +113,7 @@ pub fn render(
             release: &kernel.descriptor.release,
             version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         },
+        searches: &plan.searches,
         reports: plan.units.iter().map(|unit| (unit.command.source.as_str(), unit.report.to_string())).collect(),
         patched: plan.units.iter().flat_map(|unit| &unit.affected.patched).map(String::as_str).collect(),
         affected: affected
@@ -153,7 +151,7 @@ pub fn render(
         validated: livepatch.compared,
         findings: &livepatch.findings,
         inputs,
-        outputs: livepatch.files.iter().map(|(name, text)| (name.as_str(), sha256(text.as_bytes()))).collect(),
+        outputs: livepatch.files.iter().map(|(name, text)| (name.as_str(), sha256_of(text.as_bytes()))).collect(),
     };
     let mut text = serde_json::to_string_pretty(&report).expect("a report has only string keys");
     text.push('\n');

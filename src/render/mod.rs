@@ -39,6 +39,12 @@ pub struct Unit<'a> {
     pub renamed: &'a BTreeSet<String>,
 }
 
+/// A function that the module replaces, and the new one's name.
+pub struct Replacement<'a> {
+    pub target: &'a Target,
+    pub new_name: String,
+}
+
 /// What the module says of itself and to the livepatch core.
 pub struct Tables<'a> {
     pub name: &'a str,
@@ -47,11 +53,9 @@ pub struct Tables<'a> {
     pub release: &'a str,
     pub kernel_version: &'a str,
     pub externals: &'a [External],
-    pub targets: &'a [&'a Target],
+    pub replacements: &'a [Replacement<'a>],
     /// By target module: what tells its build apart.
     pub srcversions: &'a BTreeMap<String, String>,
-    /// Prefix of the new functions' names.
-    pub prefix: &'a str,
     /// Exceptions that a person has allowed: finding id and reason.
     pub allowed: &'a BTreeMap<String, String>,
 }
@@ -59,7 +63,7 @@ pub struct Tables<'a> {
 #[derive(Serialize)]
 struct Function<'a> {
     name: &'a str,
-    new_name: String,
+    new_name: &'a str,
     sympos: u32,
 }
 
@@ -97,11 +101,12 @@ pub fn kbuild(name: &str, objects: &[ObjectFile]) -> Result<String> {
     render("Kbuild", &context)
 }
 
-/// The Makefile. `kernel` is what `-k` was given.
-pub fn makefile(name: &str, kernel: &str) -> Result<String> {
+/// The Makefile. `kernel` is what `-k` was given; `compiler` the one of the kernel's build, by a name on the path.
+pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("kernel", kernel);
+    context.insert("compiler", &compiler);
     render("Makefile", &context)
 }
 
@@ -143,8 +148,7 @@ pub fn extract(unit: &Unit) -> Result<String> {
 /// What the file with the tables needs to know of the others.
 pub fn shared(tables: &Tables) -> Result<String> {
     let mut context = Context::new();
-    let functions: Vec<String> =
-        tables.targets.iter().map(|target| format!("{}{}", tables.prefix, target.name)).collect();
+    let functions: Vec<&str> = tables.replacements.iter().map(|replacement| replacement.new_name.as_str()).collect();
     context.insert("name", tables.name);
     context.insert("functions", &functions);
     render("shared.h", &context)
@@ -319,10 +323,10 @@ fn externals(module: &Unit) -> Option<String> {
 
 fn objects<'a>(module: &'a Tables) -> Vec<Object<'a>> {
     let mut objects: BTreeMap<&str, Vec<Function>> = BTreeMap::new();
-    for target in module.targets {
+    for Replacement { target, new_name } in module.replacements {
         objects.entry(&target.object).or_default().push(Function {
             name: &target.name,
-            new_name: format!("{}{}", module.prefix, target.name),
+            new_name,
             sympos: target.sympos,
         });
     }

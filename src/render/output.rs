@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::finding::{Finding, OUTPUT_EXISTS, Result, io};
+use crate::kernel::sha256_of;
 
 use super::json;
 
@@ -63,7 +64,7 @@ fn refuse_edited(folder: &Path) -> Result<()> {
         // A name in the file is only ever compared, never followed out of the folder.
         let plain = Path::new(&name).file_name().is_some_and(|base| base == name.as_str());
         let bytes = std::fs::read(folder.join(&name)).unwrap_or_default();
-        if !plain || json::sha256(&bytes) != hash {
+        if !plain || sha256_of(&bytes) != hash {
             return refusal(format!("has an edited {name}"));
         }
     }
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     fn files(text: &str) -> Vec<(String, String)> {
-        let hash = json::sha256(text.as_bytes());
+        let hash = sha256_of(text.as_bytes());
         vec![("a.c".into(), text.into()), (json::FILE.into(), format!("{{\"outputs\":{{\"a.c\":\"{hash}\"}}}}"))]
     }
 

@@ -13,7 +13,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node};
-use crate::finding::{DATA_ADDED, Finding, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
+use crate::finding::{DATA_ADDED, Finding, NAME_TWICE, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
 use crate::unit::clang::{Extent, StaticLocal};
 use crate::unit::groups::GroupId;
 use crate::unit::names::Role;
@@ -71,6 +71,8 @@ pub struct Naming {
     /// Prefix of the targets.
     pub prefix: String,
     pub targets: BTreeSet<String>,
+    /// New names of those targets whose name other units of the module replace too.
+    pub distinct: BTreeMap<String, String>,
     /// Are the targets visible to the module's other files?
     pub shared: bool,
 }
@@ -82,7 +84,7 @@ impl Naming {
     }
 
     pub fn new_name(&self, target: &str) -> String {
-        format!("{}{target}", self.prefix)
+        self.distinct.get(target).cloned().unwrap_or_else(|| format!("{}{target}", self.prefix))
     }
 }
 
@@ -247,6 +249,14 @@ fn copied(
                     }
                     _ => {}
                 }
+            }
+            (None, Some(_)) if naming.distinct.contains_key(declared) => {
+                return refuse(
+                    NAME_TWICE,
+                    format!(
+                        "two units have {declared} to replace, and its name is made by a macro: it can't be told apart"
+                    ),
+                );
             }
             (None, Some(wrapper)) => {
                 redefinitions = Some(wrapper.text(naming));

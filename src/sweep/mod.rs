@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{self, Error, Finding, Id, Result, USAGE, io, refuse};
 use crate::kernel::Kernel;
+use crate::parallel;
 use crate::pipeline::{self, Options};
 use crate::process::Program;
 use crate::render::output;
@@ -120,7 +121,7 @@ pub fn sweep(request: &Request, scratch: &Path, tick: &(dyn Fn(usize, usize) + S
     let file = Mutex::new(open(&request.rows, &head)?);
     let (done, all) = (AtomicUsize::new(0), drawn.len());
     let numbers: Vec<usize> = (0..all).collect();
-    pipeline::side_by_side_on(request.jobs, &numbers, |number| {
+    parallel::try_map_on(request.jobs, &numbers, |number| {
         let drawn = &drawn[*number];
         let key = (drawn.command.output.clone(), drawn.command.object.clone(), drawn.function.clone());
         let row = match known.get(&key) {
@@ -193,7 +194,7 @@ fn drawn(kernel: &Kernel, request: &Request, tick: &(dyn Fn(usize, usize) + Sync
             break;
         }
         let of = |command: &_| draw::functions(kernel, command, request.seed, A_UNIT);
-        drawn.extend(pipeline::side_by_side_on(request.jobs, some, of)?.into_iter().flatten());
+        drawn.extend(parallel::try_map_on(request.jobs, some, of)?.into_iter().flatten());
         tick(0, request.functions);
     }
     drawn.truncate(request.functions);
@@ -234,6 +235,7 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
         ipa_clones: Vec::new(),
         name: "livepatch-sweep".into(),
         allow: BTreeMap::new(),
+        max_units: usize::MAX,
     };
     let plan = pipeline::plan(kernel, &options, folder, &mut |_| ())?;
     row.targets = plan.targets().iter().map(|target| target.name.clone()).collect();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups::{self, Statement};
 use super::lex::{self, Interner, Symbol};
+use super::live;
 use super::names::{self, Role};
 
 /// Names that the kernel makes with `__COUNTER__` (include/linux/compiler_types.h, include/linux/compiler.h): a use that
@@ -76,6 +77,8 @@ struct Version {
     statements: Vec<Statement>,
     /// By name and whether it is a tag's: the statements that declare it, in order.
     by_name: BTreeMap<(Symbol, bool), Vec<(usize, Role)>>,
+    /// By statement, see [`live`].
+    live: Vec<bool>,
 }
 
 impl Version {
@@ -83,8 +86,10 @@ impl Version {
         let tokens = lex::preprocessed(text, interner);
         let statements = groups::statements(&tokens, interner);
         let mut by_name: BTreeMap<(Symbol, bool), Vec<(usize, Role)>> = BTreeMap::new();
-        for (index, statement) in statements.iter().enumerate() {
-            for name in names::declared(&tokens, interner, statement) {
+        let declared: Vec<_> = statements.iter().map(|s| names::declared(&tokens, interner, s)).collect();
+        let live = live::live(&tokens, &statements, &declared, interner);
+        for (index, names) in declared.iter().enumerate() {
+            for name in names {
                 if counted_stem(interner.text(name.symbol)).is_some() {
                     // Nothing but its own statement refers to it, and its number moves.
                     continue;
@@ -92,7 +97,12 @@ impl Version {
                 by_name.entry((name.symbol, name.role.is_tag())).or_default().push((index, name.role));
             }
         }
-        Version { tokens, statements, by_name }
+        Version { tokens, statements, by_name, live }
+    }
+
+    /// Can one of these statements matter to the unit's code?
+    fn concerns(&self, uses: &[(usize, Role)]) -> bool {
+        uses.iter().any(|(index, _)| self.live[*index])
     }
 
     /// Assembly at file scope, which has no name. EXPORT_SYMBOL makes some: a patch may add it.
@@ -108,10 +118,8 @@ impl Version {
         assembly.map(|tokens| tokens.iter().flat_map(text).collect()).collect()
     }
 
-    /// Is `static` among a function's tokens before its body?
     fn is_static(&self, statement: usize, interner: &Interner) -> bool {
-        let mut words = self.tokens(statement).iter().map(|token| interner.text(*token));
-        words.by_ref().take_while(|word| *word != b"{").any(|word| word == b"static")
+        live::is_static(self.tokens(statement), interner)
     }
 
     fn tokens(&self, statement: usize) -> &[Symbol] {
@@ -151,8 +159,12 @@ fn counted_stem(text: &[u8]) -> Option<&[u8]> {
     (known && digits > 0).then(|| &text[..text.len() - digits])
 }
 
-/// Compares two versions of a unit, both as `gcc -E` prints them.
+/// Compares two versions of a unit, both as `gcc -E` prints them. What neither version's code can reach is left out: an
+/// inline function of a header that the unit doesn't use.
 pub fn compare(before: &[u8], after: &[u8]) -> Changes {
+    if lines(before).eq(lines(after)) {
+        return Changes::default();
+    }
     let mut interner = Interner::default();
     let before = Version::new(before, &mut interner);
     let after = Version::new(after, &mut interner);
@@ -164,7 +176,11 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
         if new.iter().any(|(_, role)| *role == Role::Function) {
             changes.defined.insert(name.clone());
         }
-        let Some(old) = before.by_name.get(key) else {
+        let old = before.by_name.get(key);
+        if !(after.concerns(new) || old.is_some_and(|old| before.concerns(old))) {
+            continue;
+        }
+        let Some(old) = old else {
             if let Some((index, _)) = new.iter().find(|(_, role)| *role == Role::Function) {
                 changes.add_function(name, after.is_static(*index, &interner));
             } else {
@@ -178,13 +194,18 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
         changes.declarations.push(Declaration { name: "assembly".into(), what: What::Assembly });
     }
     for (key, old) in &before.by_name {
-        if !after.by_name.contains_key(key) {
+        if !after.by_name.contains_key(key) && before.concerns(old) {
             let function = old.iter().any(|(_, role)| *role == Role::Function);
             let list = if function { &mut changes.removed_functions } else { &mut changes.removed };
             list.push(interner.string(key.0));
         }
     }
     changes
+}
+
+/// The lines that hold something: how many empty ones GCC leaves depends on the directives between them.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 type Uses<'a> = (&'a Version, &'a [(usize, Role)]);
@@ -238,7 +259,7 @@ mod tests {
     #[test]
     fn a_changed_function_is_found_and_a_moved_object_is_not() {
         let before = "static int a = 1; int f(void) { return a; } int g(void) { return 2; }";
-        let after = "int g(void) { return 3; }\nstatic int a = 1; int h(void); int f(void) { return a; }";
+        let after = "int h(void); int g(void) { return h(); }\nstatic int a = 1; int f(void) { return a; }";
         let changes = compare(before.as_bytes(), after.as_bytes());
         assert_eq!(changes.functions, strings(&["g"]));
         assert_eq!(changes.added, strings(&["h"]));
@@ -247,11 +268,22 @@ mod tests {
 
     #[test]
     fn data_types_and_prototypes_are_told_apart() {
-        let before = "struct s { int a; }; struct ops o = { .a = f, }; int p(int);";
-        let after = "struct s { int a; int b; }; struct ops o = { .a = g, }; int p(long);";
+        let user = "int f(struct s *s) { return p(s->a); }";
+        let before = format!("struct s {{ int a; }}; struct ops o = {{ .a = f, }}; int p(int); {user}");
+        let after = format!("struct s {{ int a; int b; }}; struct ops o = {{ .a = g, }}; int p(long); {user}");
         let changes = compare(before.as_bytes(), after.as_bytes());
         let whats: Vec<_> = changes.declarations.iter().map(|d| (d.name.as_str(), d.what)).collect();
         assert_eq!(whats, [("s", What::Type), ("o", What::Initialiser), ("p", What::Prototype)]);
+    }
+
+    #[test]
+    fn what_the_code_does_not_reach_is_no_change() {
+        let unit =
+            |inline: &str, code: &str| format!("static inline int a(void) {{ {inline} }} int f(void) {{ {code} }}");
+        let unused = compare(unit("return 1;", "").as_bytes(), unit("return 2;", "").as_bytes());
+        assert_eq!(unused, Changes::default());
+        let used = compare(unit("return 1;", "return a();").as_bytes(), unit("return 2;", "return a();").as_bytes());
+        assert_eq!(used.functions, strings(&["a"]));
     }
 
     #[test]

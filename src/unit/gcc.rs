@@ -11,6 +11,11 @@ pub fn directives_only(command: &CompileCommand, build: &Path) -> Result<Vec<u8>
     preprocess(command, build, &["-fdirectives-only"])
 }
 
+/// The unit's text for a comparison of two versions: as [`expanded`], without line markers, which name the folder.
+pub fn comparable(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
+    preprocess(command, build, &["-P"])
+}
+
 /// The unit as the compiler proper sees it.
 pub fn expanded(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
     preprocess(command, build, &[])

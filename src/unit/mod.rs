@@ -7,6 +7,8 @@ pub mod gcc;
 pub mod groups;
 pub mod lex;
 pub mod library;
+pub mod listing;
+pub mod live;
 pub mod names;
 pub mod place;
 pub mod pragmas;

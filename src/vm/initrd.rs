@@ -9,8 +9,9 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 
-use super::{Order, Plan, Trigger, modules};
+use super::{Order, Plan, Trigger};
 use crate::finding::{Finding, Result, TOOL_MISSING, VM_TRIGGER_INVALID, io, refuse};
+use crate::kernel::modules;
 
 const INIT: &str = include_str!("../../templates/vm-init.sh");
 
@@ -28,7 +29,7 @@ pub fn build(plan: &Plan, order: Order) -> Result<Vec<u8>> {
     archive.file("klp/plan", 0o644, settings(plan, order).as_bytes())?;
     archive.file("klp/livepatch.ko", 0o644, &read(&plan.livepatch)?)?;
     for (index, module) in plan.target_modules.iter().enumerate() {
-        let name = format!("klp/modules/{index:04}-{}.ko", modules::module_name(module));
+        let name = format!("klp/modules/{index:04}-{}.ko", modules::name_of(module));
         archive.file(&name, 0o644, &modules::contents(module)?)?;
     }
     for (index, trigger) in plan.triggers.iter().enumerate() {

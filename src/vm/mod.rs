@@ -5,7 +5,6 @@
 //! [`initrd`] is what the machine is given, [`transcript`] what is made of its answer.
 
 mod initrd;
-pub mod modules;
 mod transcript;
 
 use std::path::{Path, PathBuf};
@@ -42,7 +41,7 @@ pub struct Plan {
     /// The livepatch module's name, with `-` or `_`.
     pub livepatch_name: String,
     /// The modules that the livepatch patches and all that they depend on, in load order
-    /// ([`modules::load_order`]); none for vmlinux.
+    /// ([`crate::kernel::modules::Modules::load_order`]); none for vmlinux.
     pub target_modules: Vec<PathBuf>,
     pub triggers: Vec<Trigger>,
     /// After the livepatch was loaded first: also remove the patched module and load it again.
@@ -173,7 +172,12 @@ fn boot(
 
 fn failed(output: &Output) -> Error {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Finding::new(TOOL_FAILED, format!("{QEMU} failed: {}", stderr.trim())).into()
+    // QEMU's words for a vmlinux without CONFIG_PVH.
+    let advice = match stderr.contains("PVH ELF Note") {
+        true => "\n  a vmlinux doesn't boot; prepare the kernel with its bzImage as --image",
+        false => "",
+    };
+    Finding::new(TOOL_FAILED, format!("{QEMU} failed: {}{advice}", stderr.trim())).into()
 }
 
 /// A file that QEMU writes; a machine that never got so far left none.

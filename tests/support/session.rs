@@ -13,7 +13,7 @@
 //! within a line; everything else is compared word for word. `[exit N]` ends the output of a command that fails.
 //! Before it runs, the name of the kernel that the text was written on becomes that of the kernel there is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -67,12 +67,22 @@ pub fn of_page(markdown: &str) -> String {
 
 /// Runs a session in `folder` and compares; the error shows the first command that answered otherwise.
 pub fn run(text: &str, folder: &Path, release: &str) -> Result<(), String> {
+    run_with(text, folder, release, &[])
+}
+
+/// [`run`] with variables of the shell's environment.
+pub fn run_with(
+    text: &str,
+    folder: &Path,
+    release: &str,
+    environment: &[(&'static str, PathBuf)],
+) -> Result<(), String> {
     let steps = parse(&text.replace(WRITTEN_FOR, release));
     if steps.is_empty() {
         return Err("the session has no command".into());
     }
     for step in steps {
-        let got = answer(&step.command, folder);
+        let got = answer(&step.command, folder, environment);
         let lines: Vec<&str> = got.lines().collect();
         let expected: Vec<&str> = step.expected.iter().map(String::as_str).collect();
         if !matches(&expected, &lines) {
@@ -83,7 +93,7 @@ pub fn run(text: &str, folder: &Path, release: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn answer(command: &str, folder: &Path) -> String {
+fn answer(command: &str, folder: &Path, environment: &[(&'static str, PathBuf)]) -> String {
     let boots = command.contains("klp-extract test");
     let _one = boots.then(|| MACHINE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     let programs = Path::new(PROGRAM).parent().unwrap();
@@ -92,6 +102,7 @@ fn answer(command: &str, folder: &Path) -> String {
         .args([TIME_LIMIT, "sh", "-c", &format!("exec 2>&1\n{command}")])
         .current_dir(folder)
         .env("PATH", format!("{}:{path}", programs.display()))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         // The module's Makefile must not get what the make that runs the tests hands down.
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")

@@ -1,0 +1,196 @@
+//! Stage 2 for a patch: the units of the build that it may change, before any of them is preprocessed.
+//!
+//! Source files are units themselves. For a header, [`depends`] or [`tree`] lists the units that may include it. That may
+//! be too many: what really changes is decided by preprocessed tokens.
+
+mod depends;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::finding::{FILE_NOT_BUILT, Finding, Result, UNIT_NOT_THERE};
+use crate::kernel::Kernel;
+use crate::kernel::command::CompileCommand;
+use crate::patch::FileState;
+
+use depends::Files;
+use tree::Tree;
+
+/// How the units that may include a header were listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// By the build's dependency files (`.cmd`), all of them newer than the sources.
+    DependencyFiles,
+    /// By the text of `#include` lines.
+    IncludeLines,
+    /// By dependency files where the build has one that is newer than the sources, by `#include` lines elsewhere.
+    Mixed,
+}
+
+impl Method {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Method::DependencyFiles => "by the build's dependency files",
+            Method::IncludeLines => "by #include lines",
+            Method::Mixed => "by the build's dependency files, else by #include lines",
+        }
+    }
+}
+
+/// What was looked at because of one patched file that isn't a unit itself. Counts are units (compile commands).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Search {
+    pub file: String,
+    /// Units of the build.
+    pub built: usize,
+    pub method: Method,
+    /// Those that may include the file.
+    pub including: usize,
+    /// Those that were preprocessed in both versions.
+    pub preprocessed: usize,
+    /// Those whose tokens differ in what their code can reach.
+    pub differing: usize,
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Search { file, built, including, preprocessed, differing, .. } = self;
+        let how = self.method.words();
+        write!(f, "{file}: of {built} units, {including} may include it ({how}); ")?;
+        write!(f, "{preprocessed} were preprocessed, {differing} differ")
+    }
+}
+
+/// The units that a patch may change.
+#[derive(Debug)]
+pub struct Candidates {
+    pub commands: Vec<CompileCommand>,
+    /// One a patched file that isn't a unit itself; the last two counts are yet to be filled.
+    pub searches: Vec<Search>,
+    /// By search: the sources that may include its file.
+    including: Vec<BTreeSet<String>>,
+    pub findings: Vec<Finding>,
+}
+
+impl Candidates {
+    /// The searches, complete, once it is known which units differ.
+    pub fn searched(&self, differing: &[&CompileCommand]) -> Vec<Search> {
+        let filled = self.searches.iter().zip(&self.including).map(|(search, including)| {
+            let count = |commands: &mut dyn Iterator<Item = &CompileCommand>| {
+                commands.filter(|command| including.contains(&command.source)).count()
+            };
+            let preprocessed = count(&mut self.commands.iter());
+            let differing = count(&mut differing.iter().copied());
+            Search { preprocessed, differing, ..search.clone() }
+        });
+        filled.collect()
+    }
+}
+
+/// Finds the units that a patch may change. `states` are the patched files.
+///
+/// # Errors
+///
+/// `file-not-built` where nothing of the build has the patched code.
+pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Candidates> {
+    let mut candidates =
+        Candidates { commands: Vec::new(), searches: Vec::new(), including: Vec::new(), findings: Vec::new() };
+    let mut included: Vec<String> = Vec::new();
+    for file in states.keys() {
+        let found = if file.ends_with(".c") { kernel.commands_for(file)? } else { Vec::new() };
+        if found.is_empty() {
+            // A header, or a source that may be included by one that is built.
+            included.push(file.clone());
+        }
+        candidates.commands.extend(found);
+    }
+    if included.is_empty() {
+        return Ok(candidates);
+    }
+    let all = kernel.all_commands()?;
+    let includers = Includers::find(kernel, &all, &included);
+    let mut kept: BTreeSet<&str> = BTreeSet::new();
+    for (file, including) in included.iter().zip(&includers.sets) {
+        let of = |set: &BTreeSet<String>| all.iter().filter(|command| set.contains(&command.source)).count();
+        candidates.searches.push(Search {
+            file: file.clone(),
+            built: all.len(),
+            method: includers.method,
+            including: of(including),
+            preprocessed: 0,
+            differing: 0,
+        });
+        kept.extend(including.iter().map(String::as_str));
+        candidates.including.push(including.clone());
+    }
+    let direct: BTreeSet<String> = candidates.commands.iter().map(|command| command.source.clone()).collect();
+    let found =
+        all.iter().filter(|command| kept.contains(command.source.as_str()) && !direct.contains(&command.source));
+    candidates.commands.extend(found.cloned());
+    if candidates.commands.is_empty() && includers.sets.iter().all(BTreeSet::is_empty) {
+        let name = &kernel.descriptor.name;
+        let file = &included[0];
+        let message = format!("{name} does not build {file}, nor anything that includes it: it doesn't have the code");
+        return Err(Finding::new(FILE_NOT_BUILT, message).at(file.as_str(), None).into());
+    }
+    if !includers.missing.is_empty() {
+        let message = format!(
+            "the build generates these sources, which are not there, so that nobody has looked at whether they include a \
+             patched file: {}",
+            includers.missing.join(", ")
+        );
+        candidates.findings.push(Finding::new(UNIT_NOT_THERE, message));
+    }
+    Ok(candidates)
+}
+
+/// Who may include the patched files.
+struct Includers {
+    /// By patched file: sources of units.
+    sets: Vec<BTreeSet<String>>,
+    method: Method,
+    /// Sources that don't exist.
+    missing: Vec<String>,
+}
+
+impl Includers {
+    fn find(kernel: &Kernel, all: &[CompileCommand], headers: &[String]) -> Includers {
+        let tree = Tree::read(kernel.source(), kernel.build(), all);
+        let mut reader = depends::Reader::new(kernel.source(), kernel.build());
+        // A source that is compiled several times is told by all of its lists.
+        let mut depends: BTreeMap<String, Option<Files>> = BTreeMap::new();
+        for command in all {
+            let files = reader.files(command);
+            let known = depends.entry(command.source.clone()).or_insert_with(|| Some(Files::new()));
+            match (known.as_mut(), files) {
+                (Some(known), Some(files)) => known.extend(files),
+                _ => *known = None,
+            }
+        }
+        let units = depends.len();
+        let depends: BTreeMap<String, Files> =
+            depends.into_iter().filter_map(|(source, files)| Some((source, files?))).collect();
+        let method = match depends.len() {
+            0 => Method::IncludeLines,
+            known if known == units => Method::DependencyFiles,
+            _ => Method::Mixed,
+        };
+        let built: BTreeSet<String> = all.iter().map(|command| command.source.clone()).collect();
+        let set = |header: &String| {
+            let found = tree.includers(std::slice::from_ref(header));
+            let includes = |source: &&String| match depends.get(*source) {
+                Some(files) => files.contains(header),
+                None => tree.node(source).is_some_and(|node| found[node as usize]),
+            };
+            built.iter().filter(includes).cloned().collect()
+        };
+        let sets = headers.iter().map(set).collect();
+        let missing = built.iter().filter(|source| tree.node(source).is_none()).cloned().collect();
+        Includers { sets, method, missing }
+    }
+}

@@ -1,0 +1,246 @@
+//! Which files may include which: by the text of the `#include` lines alone, so that 4,700 units are looked through in
+//! about a second. An over-approximation (where a name's file isn't plain to see, its last parts decide; `#if`s are not
+//! run); what really changes is decided by preprocessed tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use crate::kernel::command::CompileCommand;
+use crate::unit::place;
+
+/// Folders whose files no unit of this architecture includes.
+const LEFT_OUT: &[&str] = &["Documentation", "tools", "samples", "scripts", "rust", "debian", "LICENSES", ".git"];
+
+/// Where `<...>` is looked for before anything else (Makefile and arch/x86/Makefile, LINUXINCLUDE). Generated headers are
+/// in the build folder, under these names too.
+const PUBLIC: &[&str] = &[
+    "arch/x86/include/",
+    "arch/x86/include/generated/",
+    "include/",
+    "arch/x86/include/uapi/",
+    "arch/x86/include/generated/uapi/",
+    "include/uapi/",
+    "include/generated/uapi/",
+];
+
+/// Index of a file in the tree.
+pub type Node = u32;
+
+/// The files of source and build folder that units may be made of, and their `#include`s.
+#[derive(Debug)]
+pub struct Tree {
+    /// Relative to the source or, where they are generated, the build folder; sorted.
+    paths: Vec<String>,
+    included: Vec<Vec<Node>>,
+}
+
+/// What an `#include` line names.
+struct Name {
+    text: String,
+    quoted: bool,
+}
+
+impl Tree {
+    /// Reads all files. `commands` are those of the units that are built.
+    pub fn read(source: &Path, build: &Path, commands: &[CompileCommand]) -> Tree {
+        let built: BTreeSet<String> = commands.iter().map(|command| place::normalise(&command.source)).collect();
+        let mut files = BTreeMap::new();
+        include_lines(source, &built, &mut files);
+        if build != source {
+            include_lines(build, &built, &mut files);
+        }
+        let paths: Vec<String> = files.keys().cloned().collect();
+        let by_path: BTreeMap<&str, Node> = paths.iter().zip(0..).map(|(path, node)| (path.as_str(), node)).collect();
+        let mut by_base: BTreeMap<&str, Vec<Node>> = BTreeMap::new();
+        for (path, node) in paths.iter().zip(0..) {
+            by_base.entry(base(path)).or_default().push(node);
+        }
+        let look = Look { paths: &paths, by_path: &by_path, by_base: &by_base };
+        let mut included: Vec<Vec<Node>> = files
+            .iter()
+            .map(|(path, names)| {
+                let found: BTreeSet<Node> = names.iter().flat_map(|name| look.meant(name, path)).collect();
+                found.into_iter().collect()
+            })
+            .collect();
+        // Headers that every command names (`-include include/linux/kconfig.h`).
+        for command in commands {
+            let Some(unit) = by_path.get(place::normalise(&command.source).as_str()) else { continue };
+            for file in forced(command, source, build) {
+                let found = look.meant(&Name { text: file, quoted: false }, &command.source);
+                let list = &mut included[*unit as usize];
+                let missing: Vec<Node> = found.into_iter().filter(|node| !list.contains(node)).collect();
+                list.extend(missing);
+            }
+        }
+        Tree { paths, included }
+    }
+
+    /// A file by its path, in whatever way the build spells it (`arch/x86/kvm/../../../virt/kvm/kvm_main.c`).
+    pub fn node(&self, path: &str) -> Option<Node> {
+        let path = place::normalise(path);
+        self.paths.binary_search(&path).ok().map(|index| index as Node)
+    }
+
+    /// Everything that may include one of these files, themselves included; by node. A header that isn't there yet is one
+    /// that the patch adds: whoever will include it includes a patched file.
+    pub fn includers(&self, files: &[String]) -> Vec<bool> {
+        let mut includers = vec![Vec::new(); self.paths.len()];
+        for (node, included) in self.included.iter().enumerate() {
+            for header in included {
+                includers[*header as usize].push(node as Node);
+            }
+        }
+        reached(&includers, files.iter().filter_map(|header| self.node(header)))
+    }
+}
+
+fn reached(edges: &[Vec<Node>], from: impl IntoIterator<Item = Node>) -> Vec<bool> {
+    let mut found = vec![false; edges.len()];
+    let mut queue: Vec<Node> = from.into_iter().collect();
+    while let Some(node) = queue.pop() {
+        if !std::mem::replace(&mut found[node as usize], true) {
+            queue.extend(&edges[node as usize]);
+        }
+    }
+    found
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// The files that a command line includes, relative to source or build folder.
+fn forced(command: &CompileCommand, source: &Path, build: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut args = command.args.iter();
+    while let Some(arg) = args.next() {
+        let value = match arg.as_str() {
+            "-include" | "-imacros" => args.next().map(String::as_str),
+            _ => arg.strip_prefix("-include").or_else(|| arg.strip_prefix("-imacros")),
+        };
+        let Some(value) = value else { continue };
+        let path = build.join(value);
+        let inner = path.strip_prefix(source).or_else(|_| path.strip_prefix(build)).unwrap_or(&path);
+        found.push(place::normalise(&inner.to_string_lossy()));
+    }
+    found
+}
+
+struct Look<'a> {
+    paths: &'a [String],
+    by_path: &'a BTreeMap<&'a str, Node>,
+    by_base: &'a BTreeMap<&'a str, Vec<Node>>,
+}
+
+impl Look<'_> {
+    /// The files that a line in `includer` may mean. Where the file that it names is plain to see, it is that one alone; a
+    /// unit's own `-I` folders are not known here, so that otherwise the last parts decide.
+    fn meant(&self, name: &Name, includer: &str) -> Vec<Node> {
+        let folder = includer.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let near = name.quoted.then(|| place::normalise(&format!("{folder}/{}", name.text)));
+        let public = PUBLIC.iter().map(|folder| format!("{folder}{}", name.text));
+        if let Some(node) = near.into_iter().chain(public).find_map(|path| self.by_path.get(path.as_str())) {
+            return vec![*node];
+        }
+        let normal = place::normalise(&name.text);
+        let last = normal.trim_start_matches("../");
+        let ending = format!("/{last}");
+        let candidates = self.by_base.get(base(last)).map_or(&[][..], Vec::as_slice);
+        let same = |node: &&Node| {
+            let path = &self.paths[**node as usize];
+            path == last || path.ends_with(&ending)
+        };
+        candidates.iter().filter(same).copied().collect()
+    }
+}
+
+/// By file: the names that it includes.
+fn include_lines(folder: &Path, built: &BTreeSet<String>, files: &mut BTreeMap<String, Vec<Name>>) {
+    let wanted = |entry: &walkdir::DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        let foreign = entry.depth() == 2
+            && entry.path().parent().is_some_and(|parent| parent.ends_with("arch"))
+            && name != "x86"
+            && entry.file_type().is_dir();
+        !(foreign || (entry.depth() == 1 && LEFT_OUT.contains(&&*name)))
+    };
+    for entry in WalkDir::new(folder).into_iter().filter_entry(wanted).flatten() {
+        let Ok(relative) = entry.path().strip_prefix(folder) else { continue };
+        let relative = relative.to_string_lossy().into_owned();
+        let matters = relative.ends_with(".h") || relative.ends_with(".inc") || built.contains(&relative);
+        // A source that isn't built by itself may be included by one that is.
+        if entry.file_type().is_file() && (matters || relative.ends_with(".c")) && !files.contains_key(&relative) {
+            files.insert(relative, std::fs::read(entry.path()).map_or(Vec::new(), |bytes| included(&bytes)));
+        }
+    }
+}
+
+fn included(bytes: &[u8]) -> Vec<Name> {
+    let mut names = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some(rest) = line.trim_ascii_start().strip_prefix(b"#") else { continue };
+        let Some(rest) = rest.trim_ascii_start().strip_prefix(b"include") else { continue };
+        let rest = rest.trim_ascii_start();
+        let Some(open) = rest.first().filter(|byte| matches!(byte, b'<' | b'"')) else { continue };
+        let close = if *open == b'<' { b'>' } else { b'"' };
+        if let Some(end) = rest[1..].iter().position(|byte| *byte == close) {
+            let text = String::from_utf8_lossy(&rest[1..=end]).into_owned();
+            names.push(Name { text, quoted: *open == b'"' });
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn includers_are_found_through_headers() {
+        let tree = tempfile::tempdir().unwrap();
+        let files = [
+            ("source/include/net/gue.h", ""),
+            ("source/include/asm-generic/one.h", ""),
+            ("source/include/linux/forced.h", "#include <asm/one.h>\n"),
+            ("source/net/a.h", "#include <net/gue.h>\n"),
+            ("source/net/a.c", "  # include \"a.h\"\n"),
+            ("source/net/b.c", "#include <net/guest.h>\n"),
+            ("source/fs/gue.h", ""),
+            ("source/fs/e.c", "#include \"gue.h\"\n"),
+            ("source/net/sub/c.c", "#include \"../a.h\"\n"),
+            ("source/net/sub/d.c", "#include \"../a.h\"\n"),
+            ("build/arch/x86/include/generated/asm/one.h", "#include <asm-generic/one.h>\n"),
+        ];
+        for (path, text) in files {
+            let path = tree.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let (source, build) = (tree.path().join("source"), tree.path().join("build"));
+        let command = |source: &str, args: &[&str]| CompileCommand {
+            source: source.into(),
+            output: source.replace(".c", ".o"),
+            compiler: "gcc".into(),
+            args: args.iter().map(|arg| arg.to_string()).collect(),
+            object: "vmlinux".into(),
+        };
+        let forced = format!("{}/include/linux/forced.h", source.display());
+        let commands = [
+            command("fs/e.c", &["-include", &forced]),
+            command("net/a.c", &[]),
+            command("net/b.c", &[]),
+            command("net/sub/../sub/c.c", &[]),
+        ];
+        let tree = Tree::read(&source, &build, &commands);
+        let includers = |header: &str| {
+            let found = tree.includers(&[header.into()]);
+            let of = |command: &&CompileCommand| tree.node(&command.source).is_some_and(|node| found[node as usize]);
+            commands.iter().filter(of).map(|command| command.source.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(includers("include/net/gue.h"), ["net/a.c", "net/sub/../sub/c.c"]);
+        assert_eq!(includers("include/asm-generic/one.h"), ["fs/e.c"]);
+    }
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+struct list { struct list *next; };
+struct work { int a; struct list list; };
+void *kmalloc(unsigned long, int);
+void kfree(void *);
+void INIT_LIST_HEAD(struct list *);
+int queue(struct work *, void (*)(struct work *));
+int use(int);
+int run(int a) { return use(a); }

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+struct object { union { long l; char bytes[8]; }; };
+long get(struct object *o) { return o->l; }

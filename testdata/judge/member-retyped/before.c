@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+struct one { int a; };
+struct two { int a; };
+struct object { int value; struct one *link; };
+int get(struct object *o) { return o->value > 5; }

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+int use(int);
+static __attribute__((noinline)) int hash(int a, long v) { return use(a * 3 + v); }
+int user(int a) { return hash(a, a & 7) + 1; }

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+int use(int);
+int rescuer_thread(void *p) { return use(2); }
+__attribute__((section(".sched.text"))) int sleep_on(int a) { return use(a + 1); }

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+enum count { FIRST, COUNT = 5 };
+struct object { int values[COUNT]; };
+int get(struct object *o) { return o->values[3]; }
