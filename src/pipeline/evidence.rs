@@ -14,8 +14,8 @@ use crate::object::types;
 use crate::unit::gcc;
 use crate::unit::listing::Listing;
 
-use crate::parallel::try_map;
 use super::{Applied, UnitPlan};
+use crate::parallel::try_map;
 
 /// Reads the units once more, with the places of their tokens, one at a time; those of the patched tree are the patched files'
 /// own.

@@ -22,8 +22,8 @@ use crate::unit::changes::{self, Changes};
 use crate::unit::gcc;
 
 use super::module::{UnitPlace, closed, copy_findings, roots};
-use super::units::{affected_set, declaration_findings, overlaid};
 use super::names::PREFIX;
+use super::units::{affected_set, declaration_findings, overlaid};
 use super::{Applied, UnitPlan, settle};
 
 /// A unit of a program, and where it is compiled.

@@ -166,10 +166,10 @@ fn limit(differing: &[&CompileCommand], searches: &[Search], most: usize) -> Res
     refuse(
         TOO_MANY_UNITS,
         format!(
-            "the patch changes {} units, more than --max-units {most}\n{}\n{}",
+            "the patch changes {} units, more than --max-units {most}\n  {}\n  {}",
             differing.len(),
-            searched.join("\n"),
-            sources.join("\n")
+            searched.join("\n  "),
+            sources.join("\n  ")
         ),
     )
 }

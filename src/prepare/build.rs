@@ -141,6 +141,7 @@ const GENERATING: &[&str] = &[
     "drivers/scsi/scsi_sysfs.o",
     "fs/smb/client/asn1.o",
     "fs/smb/server/asn1.o",
+    "init/version.o",
     "lib/crc32.o",
     "lib/crc64.o",
     "lib/oid_registry.o",

@@ -127,6 +127,8 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
         .flat_map(|node| &node.names)
         .filter(|(_, role)| matches!(role, Role::Function | Role::Variable))
         .map(|(name, _)| name.as_str())
+        // A target's own name is the original function's.
+        .filter(|name| !naming.targets.contains(*name))
         .collect();
     for index in closure.graph.node_indices() {
         let node = &closure.graph[index];
