@@ -72,6 +72,7 @@ fn findings(case: &Path, expect: &str) -> Vec<Finding> {
         patched: &set(&changes.functions),
         added: &set(&changes.added_functions),
         removed: &set(&changes.removed_functions),
+        defined: &changes.defined,
         before: (&before.compiled).into(),
         after: (&after.compiled).into(),
         symbols: &symbols(&before.compiled.facts),
