@@ -18,7 +18,7 @@ demo: build
 
 # All tests. Prepares a Debian kernel in the user's cache (about 2 GiB) the first time.
 test: setup
-	$(CARGO) test --release
+	$(CARGO) test --release --no-fail-fast
 
 # How the front end compares with gcc -E in N units: make self-check N=150
 N ?= 150

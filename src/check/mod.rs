@@ -353,23 +353,79 @@ fn bare(name: &str) -> &str {
 }
 
 /// A body without the pointers that only tell objtool of built-in code that a static call's key is in use:
-/// `__ADDRESSABLE` makes them in a section that the linker discards, and `__raw_static_call` uses it under `#ifndef MODULE`
-/// (include/linux/compiler.h, include/linux/static_call_types.h).
+/// `__ADDRESSABLE` makes them in a section that the linker discards. Modules may have none (include/linux/compiler.h;
+/// include/linux/static_call_types.h, static_call_mod()): `({ static void *...; ; (&__SCT__f); })` is `(&__SCT__f)` there.
 fn without_addressable<'a>(words: &[Word<'a>]) -> Vec<Word<'a>> {
     let mut kept = Vec::with_capacity(words.len());
     let mut at = 0;
     while at < words.len() {
-        if words[at].0 == "static" {
-            let end = words[at..].iter().position(|word| word.0 == ";").map_or(words.len(), |length| at + length);
-            let declaration = &words[at..end];
-            let discarded = declaration.iter().any(|word| word.0.contains(".discard.addressable"));
-            if discarded && !declaration.iter().any(|word| word.0 == "{") {
-                at = end + 1;
+        if words[at].0 == "(" && words.get(at + 1).is_some_and(|word| word.0 == "{") {
+            if let Some((inner, end)) = lone_expression(words, at) {
+                kept.extend_from_slice(inner);
+                at = end;
                 continue;
             }
+        } else if let Some(end) = addressable(words, at) {
+            at = end;
+            continue;
         }
         kept.push(words[at]);
         at += 1;
     }
     kept
+}
+
+/// Is there such a pointer's declaration at a place? Then what is behind it.
+fn addressable(words: &[Word], at: usize) -> Option<usize> {
+    if words.get(at)?.0 != "static" {
+        return None;
+    }
+    let end = words[at..].iter().position(|word| word.0 == ";").map_or(words.len(), |length| at + length);
+    let declaration = &words[at..end];
+    let discarded = declaration.iter().any(|word| word.0.contains(".discard.addressable"));
+    (discarded && !declaration.iter().any(|word| word.0 == "{")).then_some(end + 1)
+}
+
+/// The expression of a statement expression that holds such a declaration and it alone, and what is behind it.
+fn lone_expression<'w, 'a>(words: &'w [Word<'a>], open: usize) -> Option<(&'w [Word<'a>], usize)> {
+    let is_semicolon = |at: usize| words.get(at).is_some_and(|word| word.0 == ";");
+    let mut start = addressable(words, open + 2)?;
+    while is_semicolon(start) {
+        start += 1;
+    }
+    let mut depth = 0;
+    let length = words[start..].iter().position(|word| {
+        match word.0 {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => {}
+        }
+        depth == 0 && word.0 == ";"
+    })?;
+    let end = start + length;
+    let closed = words.get(end + 1).is_some_and(|word| word.0 == "}") && words.get(end + 2).is_some_and(|w| w.0 == ")");
+    closed.then_some((&words[start..end], end + 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_that_keep_symbols_don_t_count() {
+        const POINTER: &str = "static void * __attribute__ ( ( __section__ ( \".discard.addressable\" ) ) ) p = & k ;";
+        let words =
+            |text: &'static str| text.split(' ').filter(|w| !w.is_empty()).map(|w| (w, false)).collect::<Vec<_>>();
+        let differ = |kernel: String, module: &'static str| {
+            let kernel: &'static str = Box::leak(kernel.into_boxed_str());
+            difference(&words(kernel), &words(module), false)
+        };
+        let module = "return ( & f ) ( ) ;";
+        assert_eq!(differ(format!("return ( {{ {POINTER} ; ( & f ) ; }} ) ( ) ;"), module), None);
+        assert_eq!(differ(format!("{{ {POINTER} return ( & f ) ( ) ; }}"), "{ return ( & f ) ( ) ; }"), None);
+        // Any other statement counts.
+        assert!(differ(format!("return ( {{ {POINTER} g ( ) ; ( & f ) ; }} ) ( ) ;"), module).is_some());
+        assert!(differ("return ( { ; ( & f ) ; } ) ( ) ;".into(), module).is_some());
+        assert!(differ(format!("return ( {{ {POINTER} ; ( & g ) ; }} ) ( ) ;"), module).is_some());
+    }
 }

@@ -281,7 +281,7 @@ mod tests {
         let unit =
             |inline: &str, code: &str| format!("static inline int a(void) {{ {inline} }} int f(void) {{ {code} }}");
         let unused = compare(unit("return 1;", "").as_bytes(), unit("return 2;", "").as_bytes());
-        assert_eq!(unused, Changes::default());
+        assert!(!unused.concerns_code() && unused.functions.is_empty(), "{unused:?}");
         let used = compare(unit("return 1;", "return a();").as_bytes(), unit("return 2;", "return a();").as_bytes());
         assert_eq!(used.functions, strings(&["a"]));
     }

@@ -169,8 +169,8 @@ fn naive() -> Result<(), Failed> {
         passed += figures.observable;
     }
     eprintln!("oracle naive: {caught} of {} observable changes are caught", caught as u64 + passed);
-    if caught == 0 {
-        return Err("the oracle catches none of the livepatches that only follow inlining".into());
+    if (caught as u64) * 4 < caught as u64 + passed {
+        return Err("the oracle catches too few of the livepatches that only follow inlining".into());
     }
     Ok(())
 }
