@@ -228,7 +228,7 @@ fn sized<'a>(mut words: Vec<Word<'a>>, node: &'a Node) -> Vec<Word<'a>> {
     words
 }
 
-/// Up to the comma that parts two declarators: each has a declaration of its own in the module.
+/// Up to the comma that parts two declarators: what is copied has a declaration each in the module, a header has one for all.
 fn first_declarator(mut words: Vec<Word>) -> Vec<Word> {
     let mut depth = 0;
     let comma = words.iter().position(|(text, _)| {
@@ -262,7 +262,7 @@ fn found<'a>(module: &'a Expanded, outline: &Outline, statement: StatementId, ex
                 }
                 depth == 0 && matches!(*text, "{" | "=")
             });
-            without_specifiers(words[..end.unwrap_or(words.len())].to_vec())
+            without_specifiers(first_declarator(words[..end.unwrap_or(words.len())].to_vec()))
         }
     }
 }
