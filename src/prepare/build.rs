@@ -126,10 +126,9 @@ fn release_make(source: &Path, build: &Path, compiler: &str, release: &str) -> P
     ])
 }
 
-/// Headers, and objects whose making has headers or tables generated beside them, which `modules_prepare` leaves out or
-/// makes otherwise: all that the 4,710 units of Debian's 6.1 cloud kernel include (found by `gcc -M -MG` on each).
+/// Objects whose making has headers or tables generated beside them, which `modules_prepare` leaves out: all that the
+/// 4,710 units of Debian's 6.1 cloud kernel include (found by `gcc -M -MG` on each).
 const GENERATING: &[&str] = &[
-    "include/generated/package.h",
     "arch/x86/lib/inat.o",
     "certs/blacklist_hashes.o",
     "crypto/asymmetric_keys/mscode_parser.o",
@@ -154,8 +153,9 @@ const GENERATING: &[&str] = &[
 ];
 
 /// Has the headers of [`GENERATING`] made, for the kernel of Debian's package `version`, whose name its stack dumps print
-/// (lib/dump_stack.c; Debian's patch of the Makefile, filechk_package.h). The objects are not: with -fsyntax-only GCC writes none, so that each rule fails
-/// once what it needs is there. A header that this kernel doesn't have is no error here; a unit that lacks one says so.
+/// (lib/dump_stack.c; Debian's patch of the Makefile, filechk_package.h). The objects are not: with -fsyntax-only GCC
+/// writes none, so that each rule fails once what it needs is there. A header that this kernel doesn't have is no error
+/// here; a unit that lacks one says so.
 pub(super) fn generate_headers(
     source: &Path,
     build: &Path,
@@ -164,9 +164,11 @@ pub(super) fn generate_headers(
 ) -> Result<()> {
     let compiler = compiler(&Config::read(&build.join(".config"))?)?;
     progress("generate headers that are made beside objects");
-    let program = release_make(source, build, &compiler, release).args(["-s", "-k", "KCFLAGS=-fsyntax-only"]);
+    // The name of the package goes into a header that every make renews.
     let package = ["DISTRIBUTION_OFFICIAL_BUILD=1", "DISTRIBUTOR=Debian", &format!("DISTRIBUTION_VERSION={version}")];
-    program.args(package).args(GENERATING).output()?;
+    let program = release_make(source, build, &compiler, release).args(package);
+    let program = program.args(["-s", "-k", "KCFLAGS=-fsyntax-only"]);
+    program.args(GENERATING).output()?;
     Ok(())
 }
 

@@ -84,7 +84,7 @@ pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<De
 
 /// Says that the headers which are made beside objects are there; earlier versions of this program left some out.
 const GENERATED: &str = "headers.generated";
-const GENERATED_VERSION: &[u8] = b"3\n";
+const GENERATED_VERSION: &[u8] = b"4\n";
 
 fn has_generated(folder: &Path) -> bool {
     std::fs::read(folder.join(GENERATED)).is_ok_and(|version| version == GENERATED_VERSION)
