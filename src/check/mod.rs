@@ -320,10 +320,11 @@ fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String>
     Some(format!("the kernel has `{}`, the module `{}`", around(expected), around(found)))
 }
 
-/// A function's definition without `static` before its body.
+/// A function's definition without `static` and `inline` before its body.
 fn unstatic(words: Vec<Word>) -> Vec<Word> {
     let body = words.iter().position(|word| word.0 == "{").unwrap_or(0);
-    let kept = words.into_iter().enumerate().filter(|(at, word)| *at >= body || word.0 != "static");
+    let specifier = |text: &str| matches!(text, "static" | "inline" | "__inline" | "__inline__");
+    let kept = words.into_iter().enumerate().filter(|(at, word)| *at >= body || !specifier(word.0));
     kept.map(|(_, word)| word).collect()
 }
 

@@ -238,6 +238,7 @@ fn copied(
                 let at = sources.offset(closure, position)? - text.start;
                 replacements.push((at, declared.len(), new_name.clone()));
                 edits.push(format!("{declared} is named {new_name}"));
+                let name_at = at;
                 let at = sources.offset(closure, node.position)? - text.start;
                 match (is_static(closure, node), naming.shared) {
                     (false, false) => {
@@ -245,9 +246,13 @@ fn copied(
                         edits.push(format!("{new_name} is static"));
                     }
                     (true, true) => {
-                        let length = text.text[at..].find("static ").map_or(0, |found| at + found);
-                        replacements.push((length, "static ".len(), String::new()));
-                        edits.push(format!("{new_name} is not static"));
+                        // Nothing is emitted of a function that is `inline` and not `static` (C11 6.7.4).
+                        for word in ["static", "inline", "__inline", "__inline__"] {
+                            if let Some(range) = word_in(&text.text, at..name_at, word) {
+                                replacements.push((range.start, range.len(), String::new()));
+                                edits.push(format!("{new_name} is not {}", word.trim_matches('_')));
+                            }
+                        }
                     }
                     _ => {}
                 }
@@ -296,6 +301,18 @@ fn copied(
         text: comment + &text.text,
         edits,
     })
+}
+
+/// Where a word stands in a range of the text, with the space behind it.
+fn word_in(text: &str, range: std::ops::Range<usize>, word: &str) -> Option<std::ops::Range<usize>> {
+    let part = text.get(range.clone())?;
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let alone =
+        |at: &usize| !is_part(part[..*at].chars().next_back()) && !is_part(part[at + word.len()..].chars().next());
+    let start = part.match_indices(word).map(|(at, _)| at).find(alone)?;
+    let behind = &part[start + word.len()..];
+    let space = behind.len() - behind.trim_start().len();
+    Some(range.start + start..range.start + start + word.len() + space)
 }
 
 fn is_static(closure: &Closure, node: &Node) -> bool {
