@@ -65,7 +65,12 @@ pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex, defi
         edits.push(format!("the number of elements of {name}, {length}, is its initialiser's"));
     }
     let text = format!("extern {};", joined(&words));
-    Ok(Item {
+    Ok(item(closure, index, name, wrapped(&text), edits))
+}
+
+fn item(closure: &Closure, index: NodeIndex, name: String, text: String, edits: Vec<String>) -> Item {
+    let node = &closure.graph[index];
+    Item {
         section: Section::Externals,
         order: node.position.order,
         name,
@@ -74,9 +79,9 @@ pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex, defi
         line: node.position.line,
         reason: reason(closure, index),
         preamble: String::new(),
-        text: wrapped(&text),
+        text,
         edits,
-    })
+    }
 }
 
 /// The `[` behind an array's name that its initialiser must fill.
@@ -118,18 +123,7 @@ fn several(closure: &Closure, index: NodeIndex, defined: &BTreeSet<&str>) -> Res
             format!("{name} is declared together with an array whose size only its initialiser tells"),
         );
     }
-    Ok(Item {
-        section: Section::Externals,
-        order: node.position.order,
-        name,
-        kind: "declaration",
-        file: closure.files[node.position.file as usize].path.clone(),
-        line: node.position.line,
-        reason: reason(closure, index),
-        preamble: String::new(),
-        text,
-        edits: Vec::new(),
-    })
+    Ok(item(closure, index, name, text, Vec::new()))
 }
 
 /// The declarators of a declaration, without their initialisers.
