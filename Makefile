@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test lint bench self-check audit fidelity oracle clean
+.PHONY: build setup demo test lint bench self-check audit fidelity headers oracle clean
 
 build: setup
 	$(CARGO) build --release
@@ -33,6 +33,10 @@ audit: setup
 # N recompiled units against the running kernel's image: make fidelity N=300 SEED=3
 fidelity: setup
 	KLP_FIDELITY_UNITS=$(N) KLP_FIDELITY_SEED=$(SEED) $(CARGO) test --release --test fidelity -- --nocapture a_sample
+
+# N units of each patch to a header in testdata/headers: what the filter leaves out is equal: make headers N=400 SEED=3
+headers: setup
+	KLP_HEADERS=$(N) KLP_HEADERS_SEED=$(SEED) $(CARGO) test --release --test headers -- --nocapture
 
 # Random programs of csmith and of the tests' own generator, N of each: make oracle N=2000
 oracle: setup

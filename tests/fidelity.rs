@@ -21,24 +21,10 @@ use klp_extract::object::facts::{Binding, Facts};
 use klp_extract::object::fidelity::{self, Fidelity};
 use klp_extract::object::running::Running;
 use klp_extract::object::{Compiled, compile};
+use support::sample::{number, shuffle};
 
 fn kernel() -> Kernel {
     std::env::var("KLP_KERNEL").map_or_else(|_| support::kernel::prepared(), |name| Kernel::open(&name).unwrap())
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
-}
-
-/// xorshift64: the same sample on every machine.
-fn shuffle<T>(items: &mut [T], seed: u64) {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for index in (1..items.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        items.swap(index, (state % (index as u64 + 1)) as usize);
-    }
 }
 
 /// As the pipeline compiles it: generated sources lie in the build folder.

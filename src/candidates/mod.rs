@@ -8,6 +8,7 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -51,7 +52,7 @@ pub struct Search {
     pub method: Method,
     /// Those that may include the file.
     pub including: usize,
-    /// Those that were preprocessed in both versions.
+    /// Those that were preprocessed: fewer where more differ than are allowed.
     pub preprocessed: usize,
     /// Those whose tokens differ in what their code can reach.
     pub differing: usize,
@@ -74,17 +75,19 @@ pub struct Candidates {
     pub searches: Vec<Search>,
     /// By search: the sources that may include its file.
     including: Vec<BTreeSet<String>>,
+    /// The folders out of which an `#include` may lead by `..` (see [`crate::patch::Real`]); where headers are patched.
+    pub climbed: Option<BTreeSet<PathBuf>>,
     pub findings: Vec<Finding>,
 }
 
 impl Candidates {
-    /// The searches, complete, once it is known which units differ.
-    pub fn searched(&self, differing: &[&CompileCommand]) -> Vec<Search> {
+    /// The searches, complete, once it is known which units differ of the first `looked_at`.
+    pub fn searched(&self, looked_at: usize, differing: &[&CompileCommand]) -> Vec<Search> {
         let filled = self.searches.iter().zip(&self.including).map(|(search, including)| {
             let count = |commands: &mut dyn Iterator<Item = &CompileCommand>| {
                 commands.filter(|command| including.contains(&command.source)).count()
             };
-            let preprocessed = count(&mut self.commands.iter());
+            let preprocessed = count(&mut self.commands.iter().take(looked_at));
             let differing = count(&mut differing.iter().copied());
             Search { preprocessed, differing, ..search.clone() }
         });
@@ -98,8 +101,13 @@ impl Candidates {
 ///
 /// `file-not-built` where nothing of the build has the patched code.
 pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Candidates> {
-    let mut candidates =
-        Candidates { commands: Vec::new(), searches: Vec::new(), including: Vec::new(), findings: Vec::new() };
+    let mut candidates = Candidates {
+        commands: Vec::new(),
+        searches: Vec::new(),
+        including: Vec::new(),
+        climbed: None,
+        findings: Vec::new(),
+    };
     let mut included: Vec<String> = Vec::new();
     for file in states.keys() {
         let found = if file.ends_with(".c") { kernel.commands_for(file)? } else { Vec::new() };
@@ -113,7 +121,9 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
         return Ok(candidates);
     }
     let all = kernel.all_commands()?;
-    let includers = Includers::find(kernel, &all, &included);
+    let tree = Tree::read(kernel.source(), kernel.build(), &all);
+    candidates.climbed = Some(tree.climbed().clone());
+    let includers = Includers::find(kernel, &tree, &all, &included);
     let mut kept: BTreeSet<&str> = BTreeSet::new();
     for (file, including) in included.iter().zip(&includers.sets) {
         let of = |set: &BTreeSet<String>| all.iter().filter(|command| set.contains(&command.source)).count();
@@ -159,8 +169,7 @@ struct Includers {
 }
 
 impl Includers {
-    fn find(kernel: &Kernel, all: &[CompileCommand], headers: &[String]) -> Includers {
-        let tree = Tree::read(kernel.source(), kernel.build(), all);
+    fn find(kernel: &Kernel, tree: &Tree, all: &[CompileCommand], headers: &[String]) -> Includers {
         let mut reader = depends::Reader::new(kernel.source(), kernel.build());
         // A source that is compiled several times is told by all of its lists.
         let mut depends: BTreeMap<String, Option<Files>> = BTreeMap::new();

@@ -2,8 +2,9 @@
 //! about a second. An over-approximation (where a name's file isn't plain to see, its last parts decide; `#if`s are not
 //! run); what really changes is decided by preprocessed tokens.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
@@ -25,6 +26,9 @@ const PUBLIC: &[&str] = &[
     "include/generated/uapi/",
 ];
 
+/// Options of GCC that name a folder for `#include`.
+const FOLDER_OPTIONS: [&str; 4] = ["-isystem", "-iquote", "-idirafter", "-I"];
+
 /// Index of a file in the tree.
 pub type Node = u32;
 
@@ -34,10 +38,12 @@ pub struct Tree {
     /// Relative to the source or, where they are generated, the build folder; sorted.
     paths: Vec<String>,
     included: Vec<Vec<Node>>,
+    climbed: BTreeSet<PathBuf>,
 }
 
-/// What an `#include` line names.
+/// What an `#include` line names, or a macro that may stand in one.
 struct Name {
+    /// Empty where a macro gives it.
     text: String,
     quoted: bool,
 }
@@ -75,7 +81,31 @@ impl Tree {
                 list.extend(missing);
             }
         }
-        Tree { paths, included }
+        let folders: BTreeSet<String> = commands
+            .iter()
+            .flat_map(include_folders)
+            .map(|folder| inner(&build.join(folder), source, build).into_owned())
+            .collect();
+        let named = folders.iter().map(String::as_str).chain(commands.iter().map(|command| command.source.as_str()));
+        let mut climbed: BTreeSet<PathBuf> = named.flat_map(|path| climbs("", path)).collect();
+        for (path, names) in &files {
+            let folder = folder(path);
+            for name in names {
+                climbed.extend(climbs(folder, &name.text));
+                if name.text.contains("..") && look.near(name, path).is_none() {
+                    climbed.extend(folders.iter().flat_map(|folder| climbs(folder, &name.text)));
+                }
+                if name.text.is_empty() {
+                    climbed.insert(PathBuf::from(folder));
+                }
+            }
+        }
+        Tree { paths, included, climbed }
+    }
+
+    /// The folders out of which an `#include` may lead by `..`, relative to the source or build folder.
+    pub fn climbed(&self) -> &BTreeSet<PathBuf> {
+        &self.climbed
     }
 
     /// A file by its path, in whatever way the build spells it (`arch/x86/kvm/../../../virt/kvm/kvm_main.c`).
@@ -122,11 +152,43 @@ fn forced(command: &CompileCommand, source: &Path, build: &Path) -> Vec<String> 
             _ => arg.strip_prefix("-include").or_else(|| arg.strip_prefix("-imacros")),
         };
         let Some(value) = value else { continue };
-        let path = build.join(value);
-        let inner = path.strip_prefix(source).or_else(|_| path.strip_prefix(build)).unwrap_or(&path);
-        found.push(place::normalise(&inner.to_string_lossy()));
+        found.push(place::normalise(&inner(&build.join(value), source, build)));
     }
     found
+}
+
+/// The path relative to source or build folder.
+fn inner<'a>(path: &'a Path, source: &Path, build: &Path) -> Cow<'a, str> {
+    path.strip_prefix(source).or_else(|_| path.strip_prefix(build)).unwrap_or(path).to_string_lossy()
+}
+
+/// The folders that a command line names for `#include`.
+fn include_folders(command: &CompileCommand) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut args = command.args.iter();
+    while let Some(arg) = args.next() {
+        let Some(value) = FOLDER_OPTIONS.iter().find_map(|option| arg.strip_prefix(option)) else { continue };
+        found.extend(if value.is_empty() { args.next().map(String::as_str) } else { Some(value) });
+    }
+    found
+}
+
+/// The folders that a path below `folder` leads out of by `..`.
+fn climbs(folder: &str, path: &str) -> Vec<PathBuf> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let before = |(index, part): (usize, &&str)| {
+        (*part == "..").then(|| PathBuf::from(place::normalise(&format!("{folder}/{}", parts[..index].join("/")))))
+    };
+    parts
+        .iter()
+        .enumerate()
+        .filter_map(before)
+        .map(|path| path.strip_prefix("/").map_or(path.clone(), Path::to_path_buf))
+        .collect()
+}
+
+fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 struct Look<'a> {
@@ -139,11 +201,14 @@ impl Look<'_> {
     /// The files that a line in `includer` may mean. Where the file that it names is plain to see, it is that one alone; a
     /// unit's own `-I` folders are not known here, so that otherwise the last parts decide.
     fn meant(&self, name: &Name, includer: &str) -> Vec<Node> {
-        let folder = includer.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let near = name.quoted.then(|| place::normalise(&format!("{folder}/{}", name.text)));
-        let public = PUBLIC.iter().map(|folder| format!("{folder}{}", name.text));
-        if let Some(node) = near.into_iter().chain(public).find_map(|path| self.by_path.get(path.as_str())) {
-            return vec![*node];
+        if name.text.is_empty() {
+            return Vec::new();
+        }
+        let mut public = PUBLIC.iter().map(|folder| format!("{folder}{}", name.text));
+        let found =
+            self.near(name, includer).or_else(|| public.find_map(|path| self.by_path.get(path.as_str()).copied()));
+        if let Some(node) = found {
+            return vec![node];
         }
         let normal = place::normalise(&name.text);
         let last = normal.trim_start_matches("../");
@@ -154,6 +219,12 @@ impl Look<'_> {
             path == last || path.ends_with(&ending)
         };
         candidates.iter().filter(same).copied().collect()
+    }
+
+    /// The file beside the includer that a quoted name means.
+    fn near(&self, name: &Name, includer: &str) -> Option<Node> {
+        let path = place::normalise(&format!("{}/{}", folder(includer), name.text));
+        if name.quoted { self.by_path.get(path.trim_start_matches('/')).copied() } else { None }
     }
 }
 
@@ -179,19 +250,31 @@ fn include_lines(folder: &Path, built: &BTreeSet<String>, files: &mut BTreeMap<S
 }
 
 fn included(bytes: &[u8]) -> Vec<Name> {
-    let mut names = Vec::new();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let Some(rest) = line.trim_ascii_start().strip_prefix(b"#") else { continue };
-        let Some(rest) = rest.trim_ascii_start().strip_prefix(b"include") else { continue };
-        let rest = rest.trim_ascii_start();
-        let Some(open) = rest.first().filter(|byte| matches!(byte, b'<' | b'"')) else { continue };
-        let close = if *open == b'<' { b'>' } else { b'"' };
-        if let Some(end) = rest[1..].iter().position(|byte| *byte == close) {
-            let text = String::from_utf8_lossy(&rest[1..=end]).into_owned();
-            names.push(Name { text, quoted: *open == b'"' });
+    bytes.split(|byte| *byte == b'\n').filter_map(named).collect()
+}
+
+/// What an `#include` names, or a `#define` that may be meant in one (`#define X <a.h>`, include/linux/genl_magic_func.h).
+fn named(line: &[u8]) -> Option<Name> {
+    let directive = line.trim_ascii_start().strip_prefix(b"#")?.trim_ascii_start();
+    let (is_include, rest) = match (directive.strip_prefix(b"include"), directive.strip_prefix(b"define")) {
+        (Some(rest), _) => (true, rest.strip_prefix(b"_next").unwrap_or(rest)),
+        (None, Some(rest)) => {
+            let rest = rest.trim_ascii_start();
+            (false, &rest[rest.iter().position(u8::is_ascii_whitespace)?..])
         }
-    }
-    names
+        (None, None) => return None,
+    };
+    let rest = rest.trim_ascii_start();
+    let close = match rest.first()? {
+        b'<' => b'>',
+        b'"' => b'"',
+        _ if is_include => return Some(Name { text: String::new(), quoted: false }),
+        _ => return None,
+    };
+    let end = rest[1..].iter().position(|byte| *byte == close)?;
+    let text = String::from_utf8_lossy(&rest[1..=end]).into_owned();
+    (is_include || [".h", ".c", ".inc"].iter().any(|ending| text.ends_with(ending)))
+        .then_some(Name { text, quoted: rest[0] == b'"' })
 }
 
 #[cfg(test)]

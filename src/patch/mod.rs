@@ -15,7 +15,7 @@ pub use apply::{Applied, AppliedFile, AppliedHunk, apply, apply_all};
 pub use classify::{Class, classify, livepatchable, relevant_files};
 pub use header::Header;
 pub use lines::keep_lines;
-pub use overlay::{FileState, Form, Overlay};
+pub use overlay::{FileState, Overlay, Real};
 
 use crate::finding::{PATCH_INVALID, Result, refuse};
 

@@ -3,7 +3,7 @@
 //!
 //! GCC takes a quote include relative to the folder of the including file *as it was named*, so `overlay/net/x.c` finds
 //! `overlay/net/p.h` even where x.c is a link. But `..` behind a linked folder is resolved by the system and leads into the
-//! original tree. Hence two forms, see [`Form`].
+//! original tree. Hence the folders that are real, see [`Real`].
 //!
 //! Every real folder `D` holds one link [`BACK`] to `source/D`, and its other links are `BACK/name`: such targets fit into
 //! the inode, where ext4 would spend a block on each absolute one.
@@ -23,24 +23,20 @@ pub enum FileState {
     Deleted,
 }
 
-/// How much of the overlay is real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Only the folders that lead to a patched file. Enough for `.c` files: a header reached through a linked folder is
-    /// the same as in the tree.
+/// Which folders of the overlay are real, besides those that lead to a patched file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Real {
+    /// None. Enough for `.c` files: a header reached through a linked folder is the same as in the tree.
     Chain,
-    /// All folders that this architecture's code is in, so that `../x.h` reaches the patched header from everywhere.
-    Full,
+    /// Those that a file includes with `..` from, so that `../x.h` reaches the patched header from everywhere. Relative to
+    /// the source.
+    Folders(BTreeSet<PathBuf>),
+    /// All.
+    All,
 }
 
 /// Name of the link in every real folder that leads to the same folder of the source.
 const BACK: &str = ".klp-source";
-
-/// Top-level folders that stay links in the full form: nothing is compiled in them that includes with `../`.
-const LINKED: [&str; 8] = ["Documentation", "LICENSES", "tools", "samples", "scripts", "rust", ".git", "debian"];
-
-/// The one architecture (and the one that shares its code) that is supported.
-const ARCHITECTURES: [&str; 2] = ["x86", "um"];
 
 /// A laid-out overlay. The folder is the caller's to remove.
 #[derive(Debug, Clone)]
@@ -48,25 +44,19 @@ pub struct Overlay {
     /// As the caller named it, absolute.
     source: PathBuf,
     root: PathBuf,
-    form: Form,
+    form: Real,
     /// Folders that are real, relative, `""` for the root.
     real: BTreeSet<PathBuf>,
     files: BTreeSet<String>,
 }
 
 impl Overlay {
-    /// Lays out the overlay of `source` at `root`, which must not exist or be empty, in the form that `files` need.
-    pub fn new(source: &Path, root: &Path, files: &BTreeMap<String, FileState>) -> Result<Overlay> {
-        let chain = files.keys().all(|path| path.ends_with(".c"));
-        Overlay::with_form(source, root, files, if chain { Form::Chain } else { Form::Full })
-    }
-
-    /// As [`Overlay::new`], in a given form.
+    /// Lays out the overlay of `source` at `root`, which must not exist or be empty.
     ///
     /// # Errors
     ///
     /// `io`; `patch-invalid` for a name that leads out of the tree; `usage` for a root that is in use or in the tree.
-    pub fn with_form(source: &Path, root: &Path, files: &BTreeMap<String, FileState>, form: Form) -> Result<Overlay> {
+    pub fn new(source: &Path, root: &Path, files: &BTreeMap<String, FileState>, form: &Real) -> Result<Overlay> {
         let source = std::path::absolute(source).map_err(io("find", source))?;
         let root = std::path::absolute(root).map_err(io("find", root))?;
         std::fs::create_dir_all(&root).map_err(io("create", &root))?;
@@ -77,7 +67,8 @@ impl Overlay {
                 format!("{} can't hold an overlay: it is not empty, or part of the kernel tree", root.display());
             return Err(Finding::new(USAGE, message).into());
         }
-        let mut overlay = Overlay { source, root, form, real: BTreeSet::new(), files: files.keys().cloned().collect() };
+        let mut overlay =
+            Overlay { source, root, form: form.clone(), real: BTreeSet::new(), files: files.keys().cloned().collect() };
         for path in files.keys() {
             if let Err(why) = super::parse::check_name(path) {
                 return Err(
@@ -85,6 +76,9 @@ impl Overlay {
                 );
             }
             overlay.real.extend(Path::new(path).ancestors().skip(1).map(Path::to_path_buf));
+        }
+        if let Real::Folders(folders) = form {
+            overlay.real.extend(folders.iter().flat_map(|folder| folder.ancestors()).map(Path::to_path_buf));
         }
         overlay.real.insert(PathBuf::new());
         overlay.fill(Path::new(""))?;
@@ -101,10 +95,6 @@ impl Overlay {
 
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    pub fn form(&self) -> Form {
-        self.form
     }
 
     /// Makes the entries of one real folder, which exists.
@@ -139,13 +129,7 @@ impl Overlay {
     }
 
     fn is_real(&self, path: &Path) -> bool {
-        if self.real.contains(path) {
-            return true;
-        }
-        let mut parts = path.iter().filter_map(|p| p.to_str());
-        let (Some(first), second) = (parts.next(), parts.next()) else { return false };
-        let foreign = first == "arch" && second.is_some_and(|arch| !ARCHITECTURES.contains(&arch));
-        self.form == Form::Full && !LINKED.contains(&first) && !foreign
+        self.form == Real::All || self.real.contains(path)
     }
 
     /// The command that compiles the same TU from the overlay; run it in `build`, as the original.
@@ -166,9 +150,9 @@ impl Overlay {
         let in_source = patched || self.source.join(&command.source).is_file();
         if in_source {
             let folder = Path::new(&command.source).parent().unwrap_or(Path::new(""));
-            if self.form == Form::Chain && !self.files.is_empty() && !self.real.contains(folder) {
+            if self.form == Real::Chain && !self.files.is_empty() && !self.real.contains(folder) {
                 let message = format!(
-                    "{} can't be compiled from this overlay: none of the patched files is near it; lay out the full form",
+                    "{} can't be compiled from this overlay: none of the patched files is near it; more of its folders must be real",
                     command.source
                 );
                 return Err(Finding::new(USAGE, message).into());

@@ -26,7 +26,7 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
         let bytes = std::fs::read(root.join(file)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    let overlay = applied.overlay()?;
+    let overlay = &applied.overlay;
     let files = applied.files.iter().map(|file| File {
         name: file.clone(),
         before: text(kernel.source(), file),
@@ -48,7 +48,7 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
 }
 
 fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Path) -> Result<Unit<'a>> {
-    let overlay = applied.overlay()?;
+    let overlay = &applied.overlay;
     let roots = [overlay.root(), kernel.source()].map(|root| format!("{}/", root.display()));
     let commands = [kernel.absolute(&plan.command), overlay.command(&plan.command, kernel.build())?];
     let listing = |at: usize| {

@@ -15,7 +15,7 @@ use crate::kernel::command::CompileCommand;
 use crate::linkage::includes::{self, Include};
 use crate::linkage::{External, Resolver, Running};
 use crate::object::{self, Compiled};
-use crate::patch::FileState;
+use crate::patch::{FileState, Real};
 use crate::render;
 use crate::rewrite::{self, Item, Naming, Sources};
 use crate::unit::changes::{self, Changes};
@@ -24,7 +24,7 @@ use crate::unit::gcc;
 use super::module::{UnitPlace, closed, copy_findings, roots};
 use super::names::PREFIX;
 use super::units::{affected_set, declaration_findings, overlaid};
-use super::{Applied, UnitPlan, settle};
+use super::{Applied, Patched, UnitPlan, settle};
 
 /// A unit of a program, and where it is compiled.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,8 @@ pub struct Extraction {
 /// `before` and `after` of `scratch`.
 pub fn compared(project: Project, files: BTreeMap<String, FileState>, scratch: &Path) -> Result<Compared> {
     let Project { source, build, command } = project;
-    let applied = overlaid(source, Vec::new(), files, scratch)?;
+    let patched = Patched { headers: Vec::new(), files: files.keys().cloned().collect(), states: files };
+    let applied = overlaid(source, patched, Real::All, scratch)?;
     let old = CompileCommand { source: source.join(&command.source).to_string_lossy().into_owned(), ..command.clone() };
     let new = applied.comparable.command(command, build)?;
     let changes = changes::compare(&gcc::expanded(&old, build)?, &gcc::expanded(&new, build)?);
@@ -111,7 +112,7 @@ pub fn extracted(
     let unit = UnitPlan { command: command_of_unit, changes, before, after_objects, report, affected };
     let mut findings = Vec::new();
     let resolver = Resolver::new(running, &unit.before.facts);
-    let overlay = applied.overlay()?;
+    let overlay = &applied.overlay;
     let place = UnitPlace { command: overlay.command(command, build)?, build, roots: roots(source, overlay) };
     let naming = Naming {
         prefix: PREFIX.into(),

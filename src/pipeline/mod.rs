@@ -8,7 +8,6 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
 
 pub use units::original;
 
@@ -21,7 +20,7 @@ use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
 use crate::linkage::includes::Include;
 use crate::object::Compiled;
-use crate::patch::{FileState, Header, Overlay};
+use crate::patch::{FileState, Header, Overlay, Real};
 use crate::rewrite::Item;
 use crate::unit::changes::Changes;
 use crate::unit::worker::Usage;
@@ -48,6 +47,15 @@ pub struct Options {
 /// Told what is being done, a stage a line.
 pub type Progress<'a> = &'a mut dyn FnMut(&str);
 
+/// A patch, and what it makes of the kernel's files.
+pub struct Patched {
+    pub headers: Vec<Header>,
+    /// Files of kernel code that it changes.
+    pub files: Vec<String>,
+    /// Those files after the patch.
+    pub states: BTreeMap<String, FileState>,
+}
+
 /// A patch applied to a kernel.
 pub struct Applied {
     pub headers: Vec<Header>,
@@ -57,24 +65,8 @@ pub struct Applied {
     pub states: BTreeMap<String, FileState>,
     /// The patched tree with line numbers kept, for comparisons.
     pub comparable: Overlay,
-    /// Where the overlay goes.
-    folder: PathBuf,
-    source: PathBuf,
-    overlay: OnceLock<Overlay>,
-    /// Held while it is laid out: units are worked on side by side.
-    laying_out: Mutex<()>,
-}
-
-impl Applied {
-    /// The patched tree. It takes seconds to lay out where headers are patched, and only the module's text needs it.
-    pub fn overlay(&self) -> Result<&Overlay> {
-        let _guard = self.laying_out.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(overlay) = self.overlay.get() {
-            return Ok(overlay);
-        }
-        let overlay = Overlay::new(&self.source, &self.folder, &self.states)?;
-        Ok(self.overlay.get_or_init(|| overlay))
-    }
+    /// The patched tree.
+    pub overlay: Overlay,
 }
 
 /// One unit that the patch changes, with its affected set.
@@ -125,17 +117,19 @@ pub struct Livepatch {
 pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progress) -> Result<Plan> {
     let mut findings = Vec::new();
     progress("patch: read and apply");
-    let applied = units::apply(kernel, options, scratch, &mut findings)?;
+    let patched = units::patched(kernel, options, &mut findings)?;
     progress("kernel: find the units");
-    let candidates = candidates::find(kernel, &applied.states)?;
+    let candidates = candidates::find(kernel, &patched.states)?;
+    let real = candidates.climbed.clone().map_or(Real::Chain, Real::Folders);
+    let applied = units::overlaid(kernel.source(), patched, real, scratch)?;
     findings.extend(candidates.findings.iter().cloned());
     progress(&format!("unit: compare the tokens of {}", units::counted(candidates.commands.len(), "unit")));
-    let changed = units::changed(kernel, &applied, &candidates.commands)?;
-    let differing: Vec<&CompileCommand> = changed.iter().map(|(command, _)| command).collect();
-    let searches = candidates.searched(&differing);
-    limit(&differing, &searches, options.max_units)?;
-    progress(&format!("object: compile {} before and after", units::counted(changed.len(), "unit")));
-    let units = units::compiled(kernel, options, &applied, changed, scratch)?;
+    let changed = units::changed(kernel, &applied, &candidates.commands, options.max_units)?;
+    let differing: Vec<&CompileCommand> = changed.units.iter().map(|(command, _)| command).collect();
+    let searches = candidates.searched(changed.looked_at, &differing);
+    limit(&differing, &searches, options.max_units, changed.looked_at < candidates.commands.len())?;
+    progress(&format!("object: compile {} before and after", units::counted(changed.units.len(), "unit")));
+    let units = units::compiled(kernel, options, &applied, changed.units, scratch)?;
     progress("affected: targets");
     findings.extend(units.iter().flat_map(|unit| unit.affected.findings.clone()));
     findings.extend(
@@ -157,7 +151,8 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
 }
 
 /// Refuses more units than a person can review, and than can be compiled in reasonable time.
-fn limit(differing: &[&CompileCommand], searches: &[Search], most: usize) -> Result<()> {
+/// `is_stopped` where not all units were looked at.
+fn limit(differing: &[&CompileCommand], searches: &[Search], most: usize, is_stopped: bool) -> Result<()> {
     if differing.len() <= most {
         return Ok(());
     }
@@ -166,7 +161,8 @@ fn limit(differing: &[&CompileCommand], searches: &[Search], most: usize) -> Res
     refuse(
         TOO_MANY_UNITS,
         format!(
-            "the patch changes {} units, more than --max-units {most}\n  {}\n  {}",
+            "the patch changes {}{} units, more than --max-units {most}\n  {}\n  {}",
+            if is_stopped { "at least " } else { "" },
             differing.len(),
             searched.join("\n  "),
             sources.join("\n  ")

@@ -114,7 +114,7 @@ fn front_end<'a>(
     shared: &BTreeSet<String>,
 ) -> Result<UnitClosure<'a>> {
     let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
-    let overlay = plan.applied.overlay()?;
+    let overlay = &plan.applied.overlay;
     let place = UnitPlace {
         command: overlay.command(&unit.command, kernel.build())?,
         build: kernel.build(),
@@ -232,11 +232,11 @@ fn part<'a>(
     let stem = if several { stem } else { options.name.clone() };
     let source = scratch.join(format!("{stem}.c"));
     let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
-    let roots = roots(kernel.source(), plan.applied.overlay()?);
+    let roots = roots(kernel.source(), &plan.applied.overlay);
     let trees = (kernel.source(), kernel.build());
     let includes = includes::choose(&closure, &command, trees, &roots, scratch)?;
     let path = Path::to_path_buf;
-    let overlay = plan.applied.overlay()?.root();
+    let overlay = &plan.applied.overlay.root();
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
     let items = rewrite::items(&closure, &mut sources, &naming)?;

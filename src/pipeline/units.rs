@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
 
 use crate::affected::{self, Affected, origin};
 use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, Finding, Result};
@@ -11,38 +10,33 @@ use crate::kernel::command::CompileCommand;
 use crate::kernel::symbols::SymbolTable;
 use crate::object::{self, Compiled};
 use crate::parallel::try_map;
-use crate::patch::{self, FileState, Overlay};
+use crate::patch::{self, FileState, Overlay, Real};
 use crate::unit::changes::{self, Changes, What};
+use crate::unit::contained::{self, Edit};
 use crate::unit::gcc;
 
-use super::{Applied, Options, UnitPlan};
+use super::{Applied, Options, Patched, UnitPlan};
 
 /// `3 units`, `1 unit`.
 pub fn counted(count: usize, name: &str) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Stage 1: the patch, and the trees that show the kernel with it.
-pub fn apply(kernel: &Kernel, options: &Options, scratch: &Path, findings: &mut Vec<Finding>) -> Result<Applied> {
+/// Stage 1: the patch, applied to the files that it names.
+pub fn patched(kernel: &Kernel, options: &Options, findings: &mut Vec<Finding>) -> Result<Patched> {
     let sets = patch::read(&options.patches, None)?;
     let (files, ignored) = patch::relevant_files(&sets)?;
     findings.extend(ignored);
     let patched = patch::apply_all(&sets, kernel.source(), options.fuzz)?;
     findings.extend(patched.findings);
-    let states: BTreeMap<String, FileState> =
-        patched.files.into_iter().filter(|(path, _)| files.contains(path)).collect();
+    let states = patched.files.into_iter().filter(|(path, _)| files.contains(path)).collect();
     let headers = sets.into_iter().map(|set| set.header).collect();
-    Ok(Applied { files, ..overlaid(kernel.source(), headers, states, scratch)? })
+    Ok(Patched { headers, files, states })
 }
 
-/// The trees that show a source tree with some files as `states` has them.
-pub(super) fn overlaid(
-    source: &Path,
-    headers: Vec<patch::Header>,
-    states: BTreeMap<String, FileState>,
-    scratch: &Path,
-) -> Result<Applied> {
-    let kept = states.iter().map(|(path, state)| {
+/// The trees that show a source tree with the patch; `real` as in [`Overlay::new`].
+pub(super) fn overlaid(source: &Path, patched: Patched, real: Real, scratch: &Path) -> Result<Applied> {
+    let kept = patched.states.iter().map(|(path, state)| {
         let old = std::fs::read(source.join(path)).unwrap_or_default();
         let state = match state {
             FileState::Content(new) => FileState::Content(patch::keep_lines(&old, new)),
@@ -50,33 +44,55 @@ pub(super) fn overlaid(
         };
         (path.clone(), state)
     });
-    let comparable = Overlay::new(source, &scratch.join("comparable"), &kept.collect())?;
-    Ok(Applied {
-        headers,
-        files: states.keys().cloned().collect(),
-        states,
-        comparable,
-        folder: scratch.join("patched"),
-        source: source.to_path_buf(),
-        overlay: OnceLock::new(),
-        laying_out: Mutex::new(()),
-    })
+    let comparable = Overlay::new(source, &scratch.join("comparable"), &kept.collect(), &real)?;
+    let overlay = Overlay::new(source, &scratch.join("patched"), &patched.states, &real)?;
+    let Patched { headers, files, states } = patched;
+    Ok(Applied { headers, files, states, comparable, overlay })
 }
 
-/// Stage 3: the units whose tokens change, with what changes.
-pub fn changed(
-    kernel: &Kernel,
-    applied: &Applied,
-    commands: &[CompileCommand],
-) -> Result<Vec<(CompileCommand, Changes)>> {
+/// The units that a patch changes.
+pub struct Changed {
+    pub units: Vec<(CompileCommand, Changes)>,
+    /// How many of the candidates were looked at.
+    pub looked_at: usize,
+}
+
+/// So many units are looked at before it is asked whether too many differ.
+const AT_A_TIME: usize = 96;
+
+/// Stage 3: the units whose tokens change, with what changes. Ends early where more than `most` do.
+pub fn changed(kernel: &Kernel, applied: &Applied, commands: &[CompileCommand], most: usize) -> Result<Changed> {
+    let edits = edits(kernel.source(), &applied.states);
     let compare = |command: &CompileCommand| -> Result<Changes> {
-        let before = gcc::comparable(&kernel.absolute(command), kernel.build())?;
+        let absolute = kernel.absolute(command);
+        if let Some(edits) = edits.as_ref().filter(|_| !applied.states.contains_key(&command.source))
+            && !contained::may_concern(&gcc::with_macros(&absolute, kernel.build())?, edits)
+        {
+            return Ok(Changes::default());
+        }
+        let before = gcc::comparable(&absolute, kernel.build())?;
         let after = gcc::comparable(&applied.comparable.command(command, kernel.build())?, kernel.build())?;
         Ok(changes::compare(&before, &after))
     };
-    let compared = try_map(commands, compare)?;
-    let pairs = commands.iter().cloned().zip(compared);
-    Ok(pairs.filter(|(_, changes)| changes.concerns_code()).collect())
+    let mut changed = Changed { units: Vec::new(), looked_at: 0 };
+    for commands in commands.chunks(AT_A_TIME) {
+        let compared = commands.iter().cloned().zip(try_map(commands, compare)?);
+        changed.units.extend(compared.filter(|(_, changes)| changes.concerns_code()));
+        changed.looked_at += commands.len();
+        if changed.units.len() > most {
+            break;
+        }
+    }
+    Ok(changed)
+}
+
+/// What the patch changes, where all of it is inside of function bodies and macro definitions.
+fn edits(source: &Path, states: &BTreeMap<String, FileState>) -> Option<Vec<Edit>> {
+    let edit = |(path, state): (&String, &FileState)| match (std::fs::read(source.join(path)), state) {
+        (Ok(old), FileState::Content(new)) => contained::edit(path, &old, new),
+        _ => None,
+    };
+    states.iter().map(edit).collect()
 }
 
 /// Stages 4 and 5: both versions compiled, and the affected set.

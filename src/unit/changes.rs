@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use memchr::memmem;
+
 use super::groups::{self, Statement};
 use super::lex::{self, Interner, Symbol};
 use super::live;
@@ -16,6 +18,9 @@ const COUNTED: &[&str] = &["__compiletime_assert_", "__UNIQUE_ID_"];
 
 /// In the names of initcalls.
 const INITCALL: &[u8] = b"__initcall__";
+
+/// Names that file-scope assembly makes with `__COUNTER__` and `__LINE__` at their ends (include/linux/btf_ids.h, __ID()).
+const BTF_ID: &[u8] = b"__BTF_ID__";
 
 /// What kind of thing at file scope changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,14 +111,16 @@ impl Version {
     }
 
     /// Assembly at file scope, which has no name. EXPORT_SYMBOL makes some: a patch may add it.
-    /// The names of initcalls in it end in a counter and a line (include/linux/init.h, __initcall_id()).
+    /// The names of initcalls in it hold a counter and a line (include/linux/init.h, __initcall_id()), those of BTF ids end
+    /// in them.
     fn assembly(&self, interner: &Interner) -> BTreeSet<Vec<u8>> {
         let statements = self.statements.iter().map(|statement| &self.tokens[statement.tokens()]);
         let assembly = statements.filter(|tokens| names::is_asm_word(interner.text(tokens[0])));
         let text = |token: &Symbol| {
             let text = interner.text(*token);
-            let counted = text.windows(INITCALL.len()).any(|part| part == INITCALL);
-            text.iter().copied().filter(|byte| !(counted && byte.is_ascii_digit())).collect::<Vec<u8>>()
+            let counted = memmem::find(text, INITCALL).is_some();
+            let text: Vec<u8> = text.iter().copied().filter(|byte| !(counted && byte.is_ascii_digit())).collect();
+            without_btf_counters(&text)
         };
         assembly.map(|tokens| tokens.iter().flat_map(text).collect()).collect()
     }
@@ -125,6 +132,22 @@ impl Version {
     fn tokens(&self, statement: usize) -> &[Symbol] {
         &self.tokens[self.statements[statement].tokens()]
     }
+}
+
+/// The text with the numbers off that end the names of BTF ids.
+fn without_btf_counters(text: &[u8]) -> Vec<u8> {
+    let mut found = Vec::with_capacity(text.len());
+    for word in text.split_inclusive(|byte| !lex::continues_identifier(*byte)) {
+        let name = match word {
+            [name @ .., last] if !lex::continues_identifier(*last) => name,
+            _ => word,
+        };
+        let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let kept = if name.starts_with(BTF_ID) { name.len() - digits } else { name.len() };
+        found.extend_from_slice(&name[..kept]);
+        found.extend_from_slice(&word[name.len()..]);
+    }
+    found
 }
 
 /// Are two statements the same, names with counters matched one to one?
@@ -293,6 +316,14 @@ mod tests {
         assert!(!compare(one.as_bytes(), two.as_bytes()).concerns_code());
         let whats: Vec<_> = compare(two.as_bytes(), one.as_bytes()).declarations.iter().map(|d| d.what).collect();
         assert_eq!(whats, [What::Assembly]);
+    }
+
+    #[test]
+    fn numbers_that_end_btf_ids_may_move() {
+        let unit =
+            |name: &str| format!("asm(\".zero 4\\n\" \"__BTF_ID__struct__{name}:\\n\"); int f(void) {{ return 1; }}");
+        let whats = |after: &str| compare(unit("x4__912338").as_bytes(), unit(after).as_bytes()).declarations.len();
+        assert_eq!((whats("x4__913338"), whats("x5__912338")), (0, 1));
     }
 
     #[test]

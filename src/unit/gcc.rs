@@ -16,6 +16,11 @@ pub fn comparable(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
     preprocess(command, build, &["-P"])
 }
 
+/// As [`expanded`], with the `#define` or `#undef` of each macro that the unit uses or asks for.
+pub fn with_macros(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
+    preprocess(command, build, &["-dU"])
+}
+
 /// The unit as the compiler proper sees it.
 pub fn expanded(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
     preprocess(command, build, &[])

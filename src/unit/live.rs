@@ -92,7 +92,7 @@ pub fn aliased<'a>(previous: &[u8], text: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// Does the statement make code or data by itself?
-fn is_root(tokens: &[Symbol], statement: &Statement, declared: &[Name], interner: &Interner) -> bool {
+pub fn is_root(tokens: &[Symbol], statement: &Statement, declared: &[Name], interner: &Interner) -> bool {
     let has = |words: &[&[u8]]| tokens.iter().any(|token| words.contains(&interner.text(*token)));
     match statement.shape {
         Shape::Pragma | Shape::Empty => false,

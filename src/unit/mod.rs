@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod clang;
+pub mod contained;
 pub mod expand;
 pub mod gcc;
 pub mod groups;

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod kernel;
+pub mod sample;
 pub mod session;
 pub mod trees;
 

@@ -1,13 +1,13 @@
 //! The patch stage on the real kernel tree: it does what patch(1) does, and the compiler sees the patched tree.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use klp_extract::finding::{Error, PATCH_DOES_NOT_APPLY};
 use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
-use klp_extract::patch::{FileState, Form, Overlay, apply_all, read, relevant_files};
+use klp_extract::patch::{FileState, Overlay, Real, apply_all, read, relevant_files};
 use klp_extract::process::Program;
 
 type Outcome = Result<(), String>;
@@ -55,9 +55,10 @@ pub fn overlay_compiles_the_same(kernel: &Kernel) -> Outcome {
     let original =
         CompileCommand { source: kernel.source().join(UNIT).to_string_lossy().into_owned(), ..command.clone() };
     let (plain, object) = (gcc(&original, kernel, &["-E", "-P"])?, object(&original, kernel)?);
-    for form in [Form::Chain, Form::Full] {
+    let folders = ["net/unix", "include/linux", "include/net", "arch/x86/include/asm"].map(PathBuf::from);
+    for form in [Real::Chain, Real::Folders(folders.into())] {
         let scratch = tempfile::tempdir().unwrap();
-        let overlay = text(Overlay::with_form(kernel.source(), scratch.path(), &same, form))?;
+        let overlay = text(Overlay::new(kernel.source(), scratch.path(), &same, &form))?;
         let there = text(overlay.command(&command, kernel.build()))?;
         if gcc(&there, kernel, &["-E", "-P"])? != plain {
             return Err(format!("{form:?}: the tokens differ"));
