@@ -12,9 +12,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::finding::{FILE_NOT_BUILT, Finding, Result, UNIT_NOT_THERE};
-use crate::kernel::Kernel;
+use crate::cache::{self, Key};
+use crate::finding::{FILE_NOT_BUILT, Finding, Result, UNIT_NOT_THERE, io};
 use crate::kernel::command::CompileCommand;
+use crate::kernel::{Kernel, Origin};
 use crate::patch::FileState;
 
 use depends::Files;
@@ -109,18 +110,26 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
         findings: Vec::new(),
     };
     let mut included: Vec<String> = Vec::new();
+    let mut units = Vec::new();
     for file in states.keys() {
         let found = if file.ends_with(".c") { kernel.commands_for(file)? } else { Vec::new() };
+        // Else a header, or a source that may be included by one that is built.
         if found.is_empty() {
-            // A header, or a source that may be included by one that is built.
-            included.push(file.clone());
+            included.push(file.clone())
+        } else {
+            units.push(file.clone())
         }
         candidates.commands.extend(found);
+    }
+    let all = kernel.all_commands()?;
+    if !units.is_empty() {
+        // fs/compat_binfmt_elf.c includes fs/binfmt_elf.c, which is a unit of its own.
+        let shared = shared_sources(kernel, &all)?;
+        included.extend(units.into_iter().filter(|file| shared.contains(file)));
     }
     if included.is_empty() {
         return Ok(candidates);
     }
-    let all = kernel.all_commands()?;
     let tree = Tree::read(kernel.source(), kernel.build(), &all);
     candidates.climbed = Some(tree.climbed().clone());
     let includers = Includers::find(kernel, &tree, &all, &included);
@@ -158,6 +167,29 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
     }
     Ok(candidates)
 }
+
+/// The sources of units that other files include, too. It takes a look at all files, which is kept where the tree can't
+/// change: in a prepared kernel of a distribution.
+fn shared_sources(kernel: &Kernel, all: &[CompileCommand]) -> Result<BTreeSet<String>> {
+    let look = || Tree::read(kernel.source(), kernel.build(), all).shared_sources(all);
+    if kernel.descriptor.origin == Origin::Local {
+        return Ok(look());
+    }
+    let descriptor = serde_json::to_vec(&kernel.descriptor).unwrap_or_default();
+    let key = Key::new("shared-sources").with(&descriptor).with(kernel.source().as_os_str().as_encoded_bytes());
+    let made = cache::entry(key, &[SHARED], |folder| {
+        let lines: Vec<String> = look().into_iter().collect();
+        let path = folder.join(SHARED);
+        std::fs::write(&path, lines.join("\n")).map_err(io("write", &path))
+    })?;
+    Ok(made
+        .values()
+        .flat_map(|bytes| String::from_utf8_lossy(bytes).lines().map(str::to_string).collect::<Vec<_>>())
+        .collect())
+}
+
+/// The file of the cache's entry.
+const SHARED: &str = "sources";
 
 /// Who may include the patched files.
 struct Includers {

@@ -114,6 +114,18 @@ impl Tree {
         self.paths.binary_search(&path).ok().map(|index| index as Node)
     }
 
+    /// The sources among these units that other files include too.
+    pub fn shared_sources(&self, commands: &[CompileCommand]) -> BTreeSet<String> {
+        let included = self
+            .included
+            .iter()
+            .enumerate()
+            .flat_map(|(node, included)| included.iter().filter(move |header| **header as usize != node));
+        let included: BTreeSet<Node> = included.copied().collect();
+        let is_shared = |source: &&String| self.node(source).is_some_and(|node| included.contains(&node));
+        commands.iter().map(|command| &command.source).filter(is_shared).cloned().collect()
+    }
+
     /// Everything that may include one of these files, themselves included; by node. A header that isn't there yet is one
     /// that the patch adds: whoever will include it includes a patched file.
     pub fn includers(&self, files: &[String]) -> Vec<bool> {
@@ -294,7 +306,9 @@ mod tests {
             ("source/fs/gue.h", ""),
             ("source/fs/e.c", "#include \"gue.h\"\n"),
             ("source/net/sub/c.c", "#include \"../a.h\"\n"),
-            ("source/net/sub/d.c", "#include \"../a.h\"\n"),
+            ("source/net/sub/d.c", "#include \"../a.h\"\n#include \"../b.c\"\n"),
+            ("source/net/e.h", "#define INNER <linux/inner.h>\n#include \"../../lib/e.h\"\n#include INNER\n"),
+            ("source/include/linux/inner.h", ""),
             ("build/arch/x86/include/generated/asm/one.h", "#include <asm-generic/one.h>\n"),
         ];
         for (path, text) in files {
@@ -323,7 +337,12 @@ mod tests {
             let of = |command: &&CompileCommand| tree.node(&command.source).is_some_and(|node| found[node as usize]);
             commands.iter().filter(of).map(|command| command.source.as_str()).collect::<Vec<_>>()
         };
+        let climbed = ["", "net", "net/sub"].map(PathBuf::from);
+        assert_eq!(*tree.climbed(), climbed.into());
+        let inner = tree.includers(&["include/linux/inner.h".into()]);
+        assert!(tree.node("net/e.h").is_some_and(|node| inner[node as usize]));
         assert_eq!(includers("include/net/gue.h"), ["net/a.c", "net/sub/../sub/c.c"]);
         assert_eq!(includers("include/asm-generic/one.h"), ["fs/e.c"]);
+        assert_eq!(tree.shared_sources(&commands), ["net/b.c".to_string()].into());
     }
 }

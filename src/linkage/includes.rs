@@ -80,7 +80,8 @@ pub fn choose(
 ) -> Result<Vec<Include>> {
     let (direct, needed) = headers(closure);
     let names = Names { closure, source };
-    let first: BTreeMap<u32, u32> = closure.entered.iter().map(|entered| (entered.file, entered.order)).collect();
+    let first: BTreeMap<u32, u32> = closure.entered.iter().rev().map(|entered| (entered.file, entered.order)).collect();
+    let macros = own_macros(closure);
     let by_name: BTreeMap<String, u32> = direct.keys().map(|file| (names.of(*file), *file)).collect();
     let mut chosen: Vec<Include> = Vec::new();
     for directive in &closure.directives {
@@ -88,9 +89,14 @@ pub fn choose(
         let always = ALWAYS.contains(&directive.name.as_str());
         if !always && chosen.iter().all(|known| known.name != directive.name) {
             let reason = direct[file].clone();
-            chosen.push(Include { name: directive.name.clone(), order: directive.order, reason });
+            // Where another header has brought it before, this line brought nothing any more.
+            let between = |from: u32| macros.iter().any(|order| (from..directive.order).contains(order));
+            let brought = first.get(file).copied().filter(|order| between(*order));
+            let order = brought.unwrap_or(directive.order);
+            chosen.push(Include { name: directive.name.clone(), order, reason });
         }
     }
+    chosen.sort_by_key(|include| include.order);
     // A header brings others, so that each addition is followed by a new look; every round adds one.
     let mut rest: Vec<u32> = needed.iter().copied().collect();
     rest.sort_by_key(|file| first.get(file));
@@ -181,6 +187,13 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
     let macros = closure.groups.iter().flat_map(|group| &group.macros);
     needed.extend(macros.map(|id| closure.macros[id].position.file).filter(|file| public(*file)));
     (direct, needed)
+}
+
+/// Where the unit defines macros of its own that the module takes over: they may redefine what headers before them define.
+fn own_macros(closure: &Closure) -> BTreeSet<u32> {
+    let positions = closure.groups.iter().flat_map(|group| &group.macros).map(|id| closure.macros[id].position);
+    let own = positions.filter(|position| closure.files[position.file as usize].class != Class::Public);
+    own.map(|position| position.order).collect()
 }
 
 /// The header by which a file is to be included: itself, or the nearest one on the way to it that is meant for users.
