@@ -157,7 +157,8 @@ pub(super) fn closed(
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
     };
     let UnitPlace { command, build, roots } = place;
-    let request = worker::Request { command, build: build.to_path_buf(), roots, scope };
+    let parse = worker::Parse::chosen();
+    let request = worker::Request { command, build: build.to_path_buf(), roots, scope, parse };
     let worker::Answer { closure, usage } = worker::run(&request)?;
     Ok((closure, usage))
 }

@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "libclang is a C library; every call below passes handles that libclang made and owns")]
 #![allow(non_upper_case_globals, reason = "clang-sys spells the enumerators of libclang as constants")]
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString, c_void};
 
 use clang_sys::*;
@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{FRONT_END, Result, TOOL_MISSING, refuse};
 
+use super::assembly;
+use super::declared::Declaration;
 use super::expand::{Expanded, NONE};
-use super::groups::{Outline, Shape, StatementId, is_identifier};
+use super::groups::{Outline, Shape, StatementId};
 use super::lex::{Kind, Symbol};
 use super::names;
 
@@ -62,10 +64,27 @@ pub struct References {
     pub static_locals: Vec<StaticLocal>,
 }
 
+/// What libclang is given of a unit.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    All,
+    /// By statement: how much of it. A function's signature gets an empty body.
+    Some(Vec<Option<Extent>>),
+}
+
+impl Selection {
+    pub fn of(&self, statement: StatementId) -> Option<Extent> {
+        match self {
+            Selection::All => Some(Extent::Whole),
+            Selection::Some(extents) => extents[statement.0 as usize],
+        }
+    }
+}
+
 /// The expanded unit as text, one space or newline between tokens.
 struct Flat {
     text: Vec<u8>,
-    /// By token: its offset in `text`.
+    /// By token: its offset in `text`; of one that is left out, the next one's.
     offsets: Vec<u32>,
 }
 
@@ -105,11 +124,37 @@ fn hidden_arguments(unit: &Expanded, index: usize) -> std::ops::Range<usize> {
 }
 
 impl Flat {
-    fn new(unit: &Expanded) -> Flat {
-        let mut text = Vec::with_capacity(unit.tokens.len() * 6);
-        let mut offsets = Vec::with_capacity(unit.tokens.len());
+    fn new(unit: &Expanded, outline: &Outline, selection: &Selection) -> Flat {
+        let mut flat = Flat { text: Vec::new(), offsets: Vec::with_capacity(unit.tokens.len()) };
+        for (id, statement) in (0..).map(StatementId).zip(&outline.statements) {
+            match selection.of(id) {
+                Some(Extent::Whole) => flat.push(unit, statement.tokens()),
+                Some(Extent::Signature) => {
+                    let (body, tokens) = (outline.signature_end(unit, id) as usize + 1, statement.tokens());
+                    let close = tokens.end - 1;
+                    if matches!(statement.shape, Shape::Function(_)) && body <= close {
+                        flat.push(unit, tokens.start..body);
+                        flat.leave_out(close - body);
+                        flat.push(unit, close..tokens.end);
+                    } else {
+                        flat.push(unit, tokens);
+                    }
+                }
+                None => flat.leave_out(statement.tokens().len()),
+            }
+        }
+        flat
+    }
+
+    fn leave_out(&mut self, tokens: usize) {
+        self.offsets.extend(std::iter::repeat_n(self.text.len() as u32, tokens));
+    }
+
+    fn push(&mut self, unit: &Expanded, tokens: std::ops::Range<usize>) {
+        let Flat { text, offsets } = self;
         let mut hidden = 0..0;
-        for (index, token) in unit.tokens.iter().enumerate() {
+        for index in tokens {
+            let token = &unit.tokens[index];
             if hidden.is_empty() {
                 hidden = hidden_arguments(unit, index);
             }
@@ -131,7 +176,6 @@ impl Flat {
             let ends_line = token.kind == Kind::Pragma || matches!(token_text, b";" | b"{" | b"}");
             text.push(if ends_line { b'\n' } else { b' ' });
         }
-        Flat { text, offsets }
     }
 
     fn token_at(&self, offset: u32) -> u32 {
@@ -143,6 +187,7 @@ impl Flat {
 pub struct Parsed<'a> {
     unit: &'a Expanded,
     outline: &'a Outline,
+    selection: &'a Selection,
     flat: Flat,
     index: CXIndex,
     handle: CXTranslationUnit,
@@ -150,8 +195,6 @@ pub struct Parsed<'a> {
     cursors: Vec<Vec<CXCursor>>,
     /// Location and kind of every cursor at file scope: what libclang declares elsewhere is an implicit builtin.
     declared: HashSet<(u32, CXCursorKind)>,
-    ordinary: BTreeMap<Symbol, Vec<StatementId>>,
-    tags: BTreeMap<Symbol, StatementId>,
 }
 
 impl Drop for Parsed<'_> {
@@ -253,10 +296,15 @@ fn definition(cursor: CXCursor) -> Option<CXCursor> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Parses the whole unit. An error that libclang finds in it is a refusal: GCC has accepted the same text.
-    pub fn new(unit: &'a Expanded, outline: &'a Outline) -> Result<Parsed<'a>> {
-        let flat = Flat::new(unit);
-        let arguments: Vec<_> = ARGUMENTS.iter().map(|argument| argument.as_ptr()).collect();
+    /// Parses what is selected of the unit. An error that libclang finds in it is a refusal: GCC has accepted the whole. In
+    /// a part of it, so is a function that nothing declares.
+    pub fn new(unit: &'a Expanded, outline: &'a Outline, selection: &'a Selection) -> Result<Parsed<'a>> {
+        let flat = Flat::new(unit, outline, selection);
+        let strict = match selection {
+            Selection::All => None,
+            Selection::Some(_) => Some(c"-Werror=implicit-function-declaration"),
+        };
+        let arguments: Vec<_> = ARGUMENTS.iter().copied().chain(strict).map(CStr::as_ptr).collect();
         let name = CString::from(c"/unit.i");
         // SAFETY: all buffers outlive the call; libclang copies what it keeps of the unsaved file.
         let (index, handle, error) = unsafe {
@@ -285,13 +333,12 @@ impl<'a> Parsed<'a> {
         let mut parsed = Parsed {
             unit,
             outline,
+            selection,
             flat,
             index,
             handle,
             cursors: vec![Vec::new(); outline.statements.len()],
             declared: HashSet::new(),
-            ordinary: BTreeMap::new(),
-            tags: BTreeMap::new(),
         };
         parsed.check_errors()?;
         parsed.index();
@@ -335,16 +382,6 @@ impl<'a> Parsed<'a> {
             self.cursors[statement.0 as usize].push(cursor);
             self.declared.insert((location(cursor), kind(cursor)));
         }
-        for (index, names) in self.outline.names.iter().enumerate() {
-            let statement = StatementId(index as u32);
-            for name in names {
-                if name.role.is_tag() {
-                    self.tags.entry(name.symbol).or_insert(statement);
-                } else {
-                    self.ordinary.entry(name.symbol).or_default().push(statement);
-                }
-            }
-        }
     }
 
     fn statement(&self, cursor: CXCursor) -> Option<StatementId> {
@@ -352,26 +389,11 @@ impl<'a> Parsed<'a> {
         Some(self.outline.statement_of(self.flat.token_at(start)))
     }
 
-    /// Index of the token from which on a statement's body or initialiser stands.
-    pub fn signature_end(&self, statement: StatementId) -> u32 {
-        let statement = &self.outline.statements[statement.0 as usize];
-        let mut depth = 0;
-        for index in statement.tokens() {
-            match self.unit.text(index) {
-                b"{" if depth == 0 && matches!(statement.shape, Shape::Function(_)) => return index as u32,
-                b"=" if depth == 0 => return index as u32,
-                b"(" | b"[" | b"{" => depth += 1,
-                b")" | b"]" | b"}" => depth -= 1,
-                _ => {}
-            }
-        }
-        statement.end
-    }
-
     /// The number of elements of an array at file scope, which may be its initialiser's.
     pub fn array_length(&self, name: Symbol) -> Option<u64> {
-        let statements = self.ordinary.get(&name).into_iter().flatten();
-        let cursors = statements.flat_map(|statement| self.cursors[statement.0 as usize].iter().copied());
+        let declarations = self.outline.declared.ordinary(name).iter();
+        let cursors =
+            declarations.flat_map(|declaration| self.cursors[declaration.statement.0 as usize].iter().copied());
         let named = |cursor: &CXCursor| {
             let token = self.flat.token_at(location(*cursor));
             kind(*cursor) == CXCursor_VarDecl && self.unit.tokens[token as usize].symbol == name
@@ -383,11 +405,15 @@ impl<'a> Parsed<'a> {
         lengths.filter_map(|length| u64::try_from(length).ok()).max()
     }
 
-    /// Everything that a statement mentions, in the order of the mentions.
-    pub fn references(&self, statement: StatementId, extent: Extent) -> References {
+    /// Everything that a statement mentions, in the order of the mentions. Refused where libclang was not given as much of it.
+    pub fn references(&self, statement: StatementId, extent: Extent) -> Result<References> {
+        if self.selection.of(statement) < Some(extent) {
+            let place = self.place(self.outline.statements[statement.0 as usize].start);
+            return refuse(FRONT_END, format!("what is declared at {place} is needed, but was thought not to be"));
+        }
         let end = match extent {
             Extent::Whole => self.outline.statements[statement.0 as usize].end,
-            Extent::Signature => self.signature_end(statement),
+            Extent::Signature => self.outline.signature_end(self.unit, statement),
         };
         let limit = self.flat.offsets.get(end as usize).copied().unwrap_or(u32::MAX);
         let mut visitor = Visitor {
@@ -404,7 +430,7 @@ impl<'a> Parsed<'a> {
             unsafe { clang_visitChildren(*cursor, descend, (&raw mut visitor).cast::<c_void>()) };
         }
         visitor.audit(statement, end);
-        visitor.found
+        Ok(visitor.found)
     }
 }
 
@@ -622,6 +648,7 @@ impl Visitor<'_, '_> {
     /// opaque in libclang (`cleanup(fn)`, `alias`), and so are tags under `__alignof__` and the like.
     fn audit(&mut self, statement: StatementId, end: u32) {
         let parsed = self.parsed;
+        let declared = &parsed.outline.declared;
         let range = &parsed.outline.statements[statement.0 as usize];
         let text = |index: usize| if index >= range.start as usize { parsed.unit.text(index) } else { b"" };
         for index in range.start as usize..(end.min(range.end)) as usize {
@@ -634,17 +661,17 @@ impl Visitor<'_, '_> {
             if matches!(before, b"struct" | b"union" | b"enum") {
                 let outer = index.checked_sub(3).map_or(&b""[..], text);
                 let measured = names::is_typeof(outer) || matches!(outer, b"__alignof__" | b"_Alignof" | b"sizeof");
-                if let (true, Some(definition)) = (measured, parsed.tags.get(&token.symbol)) {
-                    self.push(Need::Statement(*definition));
+                if let (true, Some(definition)) = (measured, declared.tag(token.symbol)) {
+                    self.push(Need::Statement(definition));
                 }
                 continue;
             }
             if matches!(before, b"." | b"->" | b"goto") {
                 continue;
             }
-            let Some(statements) = parsed.ordinary.get(&token.symbol) else { continue };
-            if !statements.contains(&statement) {
-                self.named(token.symbol, statements);
+            let declarations = declared.ordinary(token.symbol);
+            if !declarations.iter().any(|declaration| declaration.statement == statement) {
+                self.named(token.symbol, declarations);
             }
         }
         self.assembly(statement, end);
@@ -654,64 +681,33 @@ impl Visitor<'_, '_> {
     fn assembly(&mut self, statement: StatementId, end: u32) {
         let parsed = self.parsed;
         let range = &parsed.outline.statements[statement.0 as usize];
+        let (start, end) = (range.start as usize, end.min(range.end) as usize);
         let interner = parsed.unit.interner();
-        let mut inside = 0;
-        for index in range.start as usize..(end.min(range.end)) as usize {
-            let text = parsed.unit.text(index);
-            match text {
-                b"asm" | b"__asm__" | b"__asm" => inside = 1,
-                b"(" if inside > 0 => inside += 1,
-                b")" if inside > 0 => inside = if inside == 2 { 0 } else { inside - 1 },
-                _ if inside > 1 && parsed.unit.tokens[index].kind == Kind::String => {
-                    self.token = index as u32;
-                    for word in text.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'))) {
-                        let named = interner.find(word).filter(|_| is_identifier(word));
-                        if let Some(statements) = named.and_then(|symbol| parsed.ordinary.get(&symbol))
-                            && let Some(symbol) = named
-                            && self.is_object(symbol, statements)
-                        {
-                            self.named(symbol, statements);
-                        }
-                    }
-                }
-                _ => {}
+        for (index, word) in assembly::words(&parsed.outline.symbols[start..end], interner) {
+            let Some(symbol) = interner.find(word) else { continue };
+            let declarations = parsed.outline.declared.ordinary(symbol);
+            let is_object = |declaration: &Declaration| {
+                matches!(declaration.role, names::Role::Function | names::Role::Prototype | names::Role::Variable)
+            };
+            if declarations.iter().any(is_object) {
+                self.token = (start + index) as u32;
+                self.named(symbol, declarations);
             }
         }
-    }
-
-    fn is_object(&self, symbol: Symbol, statements: &[StatementId]) -> bool {
-        let names = &self.parsed.outline.names;
-        statements.iter().any(|statement| {
-            names[statement.0 as usize].iter().any(|name| {
-                let object =
-                    matches!(name.role, names::Role::Function | names::Role::Prototype | names::Role::Variable);
-                name.symbol == symbol && object
-            })
-        })
     }
 
     /// A name found without libclang: by what its statements declare.
-    fn named(&mut self, symbol: Symbol, statements: &[StatementId]) {
-        let mut definition = None;
-        let mut role = None;
-        for statement in statements {
-            for name in &self.parsed.outline.names[statement.0 as usize] {
-                if name.symbol == symbol {
-                    role = role.or(Some(name.role));
-                    if name.role == names::Role::Function {
-                        definition = Some(*statement);
-                    }
-                }
-            }
-        }
-        let declaration = statements[0];
-        match role {
-            Some(names::Role::Function | names::Role::Prototype) => {
+    fn named(&mut self, symbol: Symbol, declarations: &[Declaration]) {
+        let (Some(first), Some(last)) = (declarations.first(), declarations.last()) else { return };
+        let declaration = first.statement;
+        match first.role {
+            names::Role::Function | names::Role::Prototype => {
+                let definition = declarations.iter().rfind(|d| d.role == names::Role::Function).map(|d| d.statement);
                 self.push(Need::Object { declaration, definition, name: symbol, function: true });
             }
-            Some(names::Role::Variable) => {
-                let last = statements.iter().copied().max();
-                self.push(Need::Object { declaration, definition: last, name: symbol, function: false });
+            names::Role::Variable => {
+                let definition = Some(last.statement);
+                self.push(Need::Object { declaration, definition, name: symbol, function: false });
             }
             _ => self.push(Need::Statement(declaration)),
         }

@@ -89,6 +89,15 @@ impl Expanded {
         self.reader.interner.text(self.tokens[token].symbol)
     }
 
+    /// Offset in the unit's text of what spells a token: itself, or the outermost invocation.
+    pub fn start_of(&self, token: u32) -> u32 {
+        let token = &self.tokens[token as usize];
+        match self.invocations.get(token.invocation as usize) {
+            Some(invocation) => invocation.start,
+            None => token.source,
+        }
+    }
+
     /// The expansions of the invocations that begin in this range of the unit's text.
     pub fn expansions_in(&self, start: u32, end: u32) -> std::ops::Range<usize> {
         let at = |offset: u32| {

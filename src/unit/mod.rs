@@ -1,8 +1,10 @@
 //! One translation unit: its tokens with provenance, macros, statements and the names they declare.
 
+pub mod assembly;
 pub mod changes;
 pub mod clang;
 pub mod contained;
+pub mod declared;
 pub mod expand;
 pub mod gcc;
 pub mod groups;

@@ -10,12 +10,14 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
+use crate::closure::boundary::Boundary;
 use crate::closure::{self, Closure, Scope};
 use crate::finding::{Error, FRONT_END, Finding, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 
-use super::clang;
+use super::clang::{self, Parsed, Selection};
+use super::expand::Expanded;
 use super::groups::Outline;
 use super::place::Places;
 
@@ -32,6 +34,26 @@ pub struct Request {
     /// Prefixes of the kernel source in GCC's file names, with trailing `/`, the overlay's first.
     pub roots: Vec<String>,
     pub scope: Scope,
+    pub parse: Parse,
+}
+
+/// How much of a unit libclang reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parse {
+    /// All of it.
+    All,
+    /// What the closure can reach, going by names; all of it where that turns out to be too little.
+    Closure,
+}
+
+impl Parse {
+    /// The variable of the environment that asks for whole units, to compare with: `all`.
+    pub const VARIABLE: &str = "KLP_EXTRACT_PARSE";
+
+    pub fn chosen() -> Parse {
+        if std::env::var_os(Parse::VARIABLE).is_some_and(|value| value == "all") { Parse::All } else { Parse::Closure }
+    }
 }
 
 /// What the front end used, in seconds of CPU and bytes; GCC's own runs apart.
@@ -42,6 +64,8 @@ pub struct Usage {
     pub closure: f64,
     pub gcc: f64,
     pub peak_memory: u64,
+    /// Why the whole unit had to be parsed, where part of it was to be enough.
+    pub fallback: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,22 +121,56 @@ fn peak_memory() -> u64 {
 }
 
 fn answer(request: &Request) -> Result<Answer> {
-    let clock = || cpu(UsageWho::RUSAGE_SELF);
-    let started = clock();
+    let mut usage = Usage::default();
+    let started = own_cpu();
     let mut unit = super::expanded(&request.command, &request.build)?;
     let outline = Outline::new(&mut unit);
-    let expanded = clock();
+    usage.expand = own_cpu() - started;
     clang::load()?;
-    let parsed = clang::Parsed::new(&unit, &outline)?;
-    let has_parsed = clock();
     let places = Places::new(&unit, request);
-    let closure = closure::close(&unit, &outline, &parsed, &places, &request.scope)?;
-    let usage = Usage {
-        expand: expanded - started,
-        libclang: has_parsed - expanded,
-        closure: clock() - has_parsed,
-        gcc: cpu(UsageWho::RUSAGE_CHILDREN),
-        peak_memory: peak_memory(),
-    };
+    let closure = closed(&unit, &outline, &places, &request.scope, request.parse, &mut usage)?;
+    usage.gcc = cpu(UsageWho::RUSAGE_CHILDREN);
+    usage.peak_memory = peak_memory();
     Ok(Answer { closure, usage })
+}
+
+fn own_cpu() -> f64 {
+    cpu(UsageWho::RUSAGE_SELF)
+}
+
+/// The closure, of as much of the unit as asked for. The library must be loaded.
+pub fn closed(
+    unit: &Expanded,
+    outline: &Outline,
+    places: &Places,
+    scope: &Scope,
+    parse: Parse,
+    usage: &mut Usage,
+) -> Result<Closure> {
+    let started = own_cpu();
+    let boundary = Boundary::new(unit, outline, places, scope);
+    let mut of = |selection: &Selection| {
+        let started = own_cpu();
+        let parsed = Parsed::new(unit, outline, selection)?;
+        let has_parsed = own_cpu();
+        let closure = closure::close(unit, outline, &parsed, places, (scope, &boundary));
+        usage.libclang += has_parsed - started;
+        usage.closure += own_cpu() - has_parsed;
+        closure
+    };
+    if parse == Parse::All {
+        return of(&Selection::All);
+    }
+    let selection = boundary.selection();
+    let selected = own_cpu();
+    let closure = match of(&selection) {
+        Ok(closure) => closure,
+        Err(Error::Refused(findings)) => {
+            let closure = of(&Selection::All)?;
+            usage.fallback = findings.first().map(|finding| finding.message.clone());
+            closure
+        }
+    };
+    usage.closure += selected - started;
+    Ok(closure)
 }
