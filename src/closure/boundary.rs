@@ -72,7 +72,7 @@ impl<'a> Boundary<'a> {
         let start = self.outline.statements[statement.0 as usize].start;
         let end = self.outline.signature_end(self.unit, statement);
         let word = |index: u32| self.unit.text(index as usize);
-        !self.places.is_main(self.places.position(self.unit.start_of(start)).file)
+        !self.places.is_main(self.places.file(self.unit.start_of(start)))
             && (start..end).any(|index| word(index) == b"static" || live::INLINE.contains(&word(index)))
     }
 }
@@ -80,14 +80,16 @@ impl<'a> Boundary<'a> {
 /// Static variables that are in no object file. Functions that mention one are copied with it, never referred to: the
 /// running code's may have forwarded its value, or dropped the store.
 fn dissolved(unit: &Expanded, outline: &Outline, scope: &Scope) -> BTreeSet<Symbol> {
+    let Some(is_static) = unit.interner().find(b"static") else { return BTreeSet::new() };
     let mut found = BTreeSet::new();
-    for (index, names) in outline.names.iter().enumerate() {
-        let statement = &outline.statements[index];
-        let is_static = || (statement.start..statement.end).any(|token| unit.text(token as usize) == b"static");
-        for name in names.iter().filter(|name| name.role == Role::Variable) {
+    for (statement, names) in outline.statements.iter().zip(&outline.names) {
+        let mut variables = names.iter().filter(|name| name.role == Role::Variable).peekable();
+        if variables.peek().is_none() || !outline.symbols[statement.tokens()].contains(&is_static) {
+            continue;
+        }
+        for name in variables {
             let text = unit.interner().string(name.symbol);
-            let known = scope.objects.contains(&text) || scope.provided.contains(&text) || scope.added.contains(&text);
-            if !known && is_static() {
+            if !(scope.objects.contains(&text) || scope.provided.contains(&text) || scope.added.contains(&text)) {
                 found.insert(name.symbol);
             }
         }

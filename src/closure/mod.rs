@@ -8,15 +8,18 @@
 
 pub mod boundary;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Extent, Need, Parsed, StaticLocal};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
+use crate::unit::lex::Symbol;
 use crate::unit::names::Role;
 use crate::unit::place::{Place, Places, Position};
 use crate::unit::pragmas::{self, Pragmas};
@@ -202,6 +205,8 @@ struct Walk<'a, 'b> {
     renamed: BTreeSet<String>,
     boundary: &'b Boundary<'a>,
     pragmas: Pragmas,
+    /// The token by which a public header first names a struct or union.
+    public_tags: FxHashMap<Symbol, u32>,
 }
 
 #[derive(Default)]
@@ -243,6 +248,7 @@ pub fn close<'a>(
         renamed: BTreeSet::new(),
         boundary,
         pragmas: pragmas::pragmas(unit, outline),
+        public_tags: public_tags(unit, outline, places),
     };
     for target in scope.targets.iter().chain(&scope.shared) {
         let Some(statement) = outline.function_named(unit, target) else {
@@ -263,6 +269,22 @@ pub fn close<'a>(
             return Ok(walk.finish());
         }
     }
+}
+
+fn public_tags(unit: &Expanded, outline: &Outline, places: &Places) -> FxHashMap<Symbol, u32> {
+    let words = [&b"struct"[..], b"union"].map(|word| unit.interner().find(word));
+    let mut found = FxHashMap::default();
+    for (index, pair) in (1..).zip(outline.symbols.windows(2)) {
+        if words.contains(&Some(pair[0]))
+            && let Entry::Vacant(entry) = found.entry(pair[1])
+        {
+            let source = unit.tokens[index as usize].source;
+            if source != NONE && places.is_public(places.file(source)) {
+                entry.insert(index);
+            }
+        }
+    }
+    found
 }
 
 impl Walk<'_, '_> {
@@ -336,7 +358,7 @@ impl Walk<'_, '_> {
     }
 
     fn follow(&mut self, node: NodeIndex) -> Result<()> {
-        let Node { statement, group, extent, copied, .. } = self.graph[node].clone();
+        let Node { statement, group, extent, copied, .. } = self.graph[node];
         if copied && extent == Extent::Whole {
             for sibling in self.outline.groups[group.0 as usize].statements() {
                 let shape = self.outline.statements[sibling.0 as usize].shape;
@@ -360,7 +382,7 @@ impl Walk<'_, '_> {
                     self.object(node, declaration, definition, self.unit.interner().string(name));
                 }
                 Need::Tag { name, union } if copied => {
-                    let public = self.is_named_in_public(name, reference.token);
+                    let public = self.public_tags.get(&name).is_some_and(|first| *first < reference.token);
                     let defined_later =
                         self.outline.declared.tag(name).is_some_and(|definition| definition > statement);
                     let early = defined_later && self.is_parameter(statement, reference.token);
@@ -379,7 +401,7 @@ impl Walk<'_, '_> {
         let last = copied.map(|node| node.statement.0 as usize).max().unwrap_or(0);
         let own = |index: &usize| {
             let start = self.unit.start_of(self.outline.statements[*index].start);
-            !self.places.is_public(self.places.position(start).file)
+            !self.places.is_public(self.places.file(start))
         };
         match self.pragmas.unknown.iter().find(|(index, _)| *index < last && own(index)) {
             Some((_, text)) => refuse(
@@ -439,7 +461,7 @@ impl Walk<'_, '_> {
                 let used_early = self.graph[from].statement < definition;
                 let declared_in_public = {
                     let start = self.unit.start_of(self.outline.statements[declaration.0 as usize].start);
-                    self.places.is_public(self.places.position(start).file)
+                    self.places.is_public(self.places.file(start))
                 };
                 if declaration != definition && (used_early || declared_in_public) {
                     self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
@@ -455,17 +477,6 @@ impl Walk<'_, '_> {
         let statement = &self.outline.statements[statement.0 as usize];
         names.iter().any(|name| name.role == Role::Variable)
             && (statement.start..statement.end).all(|token| self.unit.text(token as usize) != b"extern")
-    }
-
-    fn is_named_in_public(&self, name: crate::unit::lex::Symbol, before: u32) -> bool {
-        let tokens = &self.unit.tokens[..before as usize];
-        tokens.iter().enumerate().any(|(index, token)| {
-            token.symbol == name
-                && index > 0
-                && matches!(self.unit.text(index - 1), b"struct" | b"union")
-                && token.source != NONE
-                && self.places.is_public(self.places.position(token.source).file)
-        })
     }
 
     fn finish(self) -> Closure {

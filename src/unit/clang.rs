@@ -6,10 +6,10 @@
 #![allow(unsafe_code, reason = "libclang is a C library; every call below passes handles that libclang made and owns")]
 #![allow(non_upper_case_globals, reason = "clang-sys spells the enumerators of libclang as constants")]
 
-use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString, c_void};
 
 use clang_sys::*;
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{FRONT_END, Result, TOOL_MISSING, refuse};
@@ -194,7 +194,7 @@ pub struct Parsed<'a> {
     /// By statement: the cursors at file scope that begin in it.
     cursors: Vec<Vec<CXCursor>>,
     /// Location and kind of every cursor at file scope: what libclang declares elsewhere is an implicit builtin.
-    declared: HashSet<(u32, CXCursorKind)>,
+    declared: FxHashSet<(u32, CXCursorKind)>,
 }
 
 impl Drop for Parsed<'_> {
@@ -246,6 +246,9 @@ const ARGUMENTS: &[&CStr] = &[
     c"-ferror-limit=0",
     c"-fno-spell-checking",
 ];
+
+/// Makes a warning, the only one, of a function that nothing declares.
+const UNDECLARED: &[&CStr] = &[c"-Wimplicit-function-declaration", c"-Wno-error=implicit-function-declaration"];
 
 extern "C" fn collect(cursor: CXCursor, _: CXCursor, data: CXClientData) -> CXChildVisitResult {
     // SAFETY: `data` is the vector that the caller of clang_visitChildren lends for the time of the call.
@@ -300,11 +303,11 @@ impl<'a> Parsed<'a> {
     /// a part of it, so is a function that nothing declares.
     pub fn new(unit: &'a Expanded, outline: &'a Outline, selection: &'a Selection) -> Result<Parsed<'a>> {
         let flat = Flat::new(unit, outline, selection);
-        let strict = match selection {
-            Selection::All => None,
-            Selection::Some(_) => Some(c"-Werror=implicit-function-declaration"),
+        let told = match selection {
+            Selection::All => &[][..],
+            Selection::Some(_) => UNDECLARED,
         };
-        let arguments: Vec<_> = ARGUMENTS.iter().copied().chain(strict).map(CStr::as_ptr).collect();
+        let arguments: Vec<_> = ARGUMENTS.iter().chain(told).map(|argument| argument.as_ptr()).collect();
         let name = CString::from(c"/unit.i");
         // SAFETY: all buffers outlive the call; libclang copies what it keeps of the unsaved file.
         let (index, handle, error) = unsafe {
@@ -338,7 +341,7 @@ impl<'a> Parsed<'a> {
             index,
             handle,
             cursors: vec![Vec::new(); outline.statements.len()],
-            declared: HashSet::new(),
+            declared: FxHashSet::default(),
         };
         parsed.check_errors()?;
         parsed.index();
@@ -357,8 +360,13 @@ impl<'a> Parsed<'a> {
                 let place = clang_getDiagnosticLocation(diagnostic);
                 clang_getFileLocation(place, std::ptr::null_mut(), null, null, &mut offset);
                 clang_disposeDiagnostic(diagnostic);
-                if severity >= CXDiagnostic_Error {
-                    let place = self.place(self.flat.token_at(offset));
+                let token = self.flat.token_at(offset);
+                // A builtin that libclang doesn't know is declared nowhere.
+                let undeclared = severity == CXDiagnostic_Warning
+                    && matches!(self.selection, Selection::Some(_))
+                    && !self.unit.text(token as usize).starts_with(b"__builtin_");
+                if severity >= CXDiagnostic_Error || undeclared {
+                    let place = self.place(token);
                     return refuse(FRONT_END, format!("libclang does not accept what GCC compiles: {text} ({place})"));
                 }
             }
@@ -419,8 +427,8 @@ impl<'a> Parsed<'a> {
         let mut visitor = Visitor {
             parsed: self,
             limit,
-            covered: HashSet::new(),
-            seen: BTreeSet::new(),
+            covered: FxHashSet::default(),
+            seen: FxHashSet::default(),
             found: References::default(),
             token: 0,
         };
@@ -439,8 +447,8 @@ struct Visitor<'a, 'b> {
     /// Cursors from this offset on are not looked at.
     limit: u32,
     /// Offsets of the tokens that a cursor accounts for.
-    covered: HashSet<u32>,
-    seen: BTreeSet<(StatementId, u8)>,
+    covered: FxHashSet<u32>,
+    seen: FxHashSet<(StatementId, u8)>,
     found: References,
     /// Token of the mention under way.
     token: u32,

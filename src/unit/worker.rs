@@ -4,7 +4,8 @@
 //! The request comes as JSON on standard input, the answer leaves as JSON on standard output; both are private to one
 //! version of the program.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -102,7 +103,8 @@ pub fn serve() -> Result<()> {
     let answer = answer(&request).map_err(|error| match error {
         Error::Refused(findings) => findings,
     });
-    serde_json::to_writer(std::io::stdout().lock(), &answer).map_err(broken)
+    let text = serde_json::to_vec(&answer).map_err(broken)?;
+    std::io::stdout().lock().write_all(&text).map_err(io("write", Path::new("/dev/stdout")))
 }
 
 /// CPU seconds of this process, or of its ended children.
@@ -173,4 +175,90 @@ pub fn closed(
     };
     usage.closure += selected - started;
     Ok(closure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::clang::Extent;
+    use crate::unit::expand;
+
+    struct Case {
+        unit: Expanded,
+        outline: Outline,
+        request: Request,
+    }
+
+    fn case(text: &str, provided: &[&str]) -> Case {
+        let mut unit = expand::expand(text.as_bytes().to_vec(), "/a.c", &[]).unwrap();
+        let outline = Outline::new(&mut unit);
+        let provided = provided.iter().map(|name| name.to_string()).collect();
+        let command = CompileCommand {
+            source: "/a.c".into(),
+            output: "a.o".into(),
+            compiler: "gcc".into(),
+            args: Vec::new(),
+            object: "a".into(),
+        };
+        let scope = Scope { targets: vec!["target".into()], provided, ..Scope::default() };
+        let request = Request { command, build: "/".into(), roots: vec!["/".into()], scope, parse: Parse::Closure };
+        Case { unit, outline, request }
+    }
+
+    /// The names that the selected statements declare, and how much of them is selected.
+    fn selected(text: &str, provided: &[&str]) -> Vec<(String, Extent)> {
+        let Case { unit, outline, request } = case(text, provided);
+        let places = Places::new(&unit, &request);
+        let selection = Boundary::new(&unit, &outline, &places, &request.scope).selection();
+        let statements = (0..).map(crate::unit::groups::StatementId).zip(&outline.names);
+        let selected = statements.filter_map(|(id, names)| Some((selection.of(id)?, names)));
+        let names = selected.flat_map(|(extent, names)| names.iter().map(move |name| (name, extent)));
+        names.map(|(name, extent)| (unit.interner().string(name.symbol), extent)).collect()
+    }
+
+    /// The closure in both ways, and why the second parsed the whole unit.
+    fn both(text: &str, provided: &[&str]) -> (String, String, Option<String>) {
+        let Case { unit, outline, request } = case(text, provided);
+        let places = Places::new(&unit, &request);
+        clang::load().unwrap();
+        let mut usage = Usage::default();
+        let [all, closure] = [Parse::All, Parse::Closure].map(|parse| {
+            let closure = closed(&unit, &outline, &places, &request.scope, parse, &mut usage).unwrap();
+            serde_json::to_string(&closure).unwrap()
+        });
+        (all, closure, usage.fallback)
+    }
+
+    const UNIT: &str = "# 1 \"/a.c\"\nstruct s { struct t *t; };\nstruct t { int n; };\nstruct unused { int n; };\n\
+        enum { ONE, TWO };\nint helper(struct s *s);\nextern int asm_only;\nextern int in_helper;\n\
+        int helper(struct s *s) { return s->t->n + in_helper; }\nint unused(void) { return 1; }\n\
+        int target(struct s *s) { asm(\"incl asm_only\"); return helper(s) + TWO; }\n";
+
+    #[test]
+    fn only_what_names_lead_to_is_parsed() {
+        let whole = |name: &str| (name.to_string(), Extent::Whole);
+        let mut expected: Vec<_> =
+            ["s", "t", "ONE", "TWO", "helper", "asm_only", "in_helper", "helper", "target"].map(whole).into();
+        assert_eq!(selected(UNIT, &[]), expected);
+        // Nothing counts of the body of what is referred to.
+        expected.remove(6);
+        expected[6].1 = Extent::Signature;
+        assert_eq!(selected(UNIT, &["helper"]), expected);
+    }
+
+    #[test]
+    fn the_closure_is_the_same() {
+        for provided in [&[][..], &["helper"]] {
+            let (all, closure, fallback) = both(UNIT, provided);
+            assert_eq!(all, closure);
+            assert_eq!(fallback, None);
+        }
+    }
+
+    #[test]
+    fn what_nothing_declares_takes_the_whole_unit() {
+        let (all, closure, fallback) = both("# 1 \"/a.c\"\nint target(void) { return nobody(1); }\n", &[]);
+        assert_eq!(all, closure);
+        assert!(fallback.is_some_and(|why| why.contains("nobody")));
+    }
 }

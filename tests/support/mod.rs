@@ -3,6 +3,7 @@
 pub mod json;
 pub mod kernel;
 pub mod sample;
+pub mod own;
 pub mod scopes;
 pub mod session;
 pub mod trees;

@@ -9,15 +9,15 @@ use klp_extract::finding::Error;
 use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
 use klp_extract::unit::clang::{self, Parsed, Selection};
-use klp_extract::unit::expand::Expanded;
-use klp_extract::unit::groups::{Outline, Shape};
-use klp_extract::unit::names::Role;
+use klp_extract::unit::groups::Outline;
 use klp_extract::unit::place::Places;
 use klp_extract::unit::worker::{Parse, Request};
 
+use super::own::{functions, provided};
+
 /// Compares for so many functions of a unit, in turn with the running kernel's functions referred to and with all of them
 /// copied. All of the closure is compared: the module's text is made of it alone.
-pub fn agree(kernel: &Kernel, command: &CompileCommand, functions: usize) -> Result<(), String> {
+pub fn agree(kernel: &Kernel, command: &CompileCommand, wanted: usize) -> Result<(), String> {
     let command = kernel.absolute(command);
     let mut unit = klp_extract::unit::expanded(&command, kernel.build()).map_err(shown)?;
     let outline = Outline::new(&mut unit);
@@ -29,7 +29,7 @@ pub fn agree(kernel: &Kernel, command: &CompileCommand, functions: usize) -> Res
     let all = Selection::All;
     let whole = Parsed::new(&unit, &outline, &all).map_err(shown)?;
     let provided = provided(kernel, &request.command.object, &unit, &outline).map_err(shown)?;
-    let names = chosen(&unit, &outline, &places, functions);
+    let names = functions(&unit, &outline, &places, wanted);
     for (index, name) in names.iter().enumerate() {
         let provided = if index % 2 == 0 { provided.clone() } else { BTreeSet::new() };
         let objects = provided.clone();
@@ -62,30 +62,4 @@ fn same(name: &str, expected: &str, found: &str) -> Result<(), String> {
     let text = difference.unified_diff().header("whole unit", "what it reaches").to_string();
     let lines: Vec<&str> = text.lines().take(60).collect();
     Err(format!("{name}: the closures differ\n{}", lines.join("\n")))
-}
-
-/// The names of functions and objects of the unit that the running kernel has a symbol of.
-fn provided(
-    kernel: &Kernel,
-    object: &str,
-    unit: &Expanded,
-    outline: &Outline,
-) -> klp_extract::finding::Result<BTreeSet<String>> {
-    let table = kernel.symbols(object)?;
-    let names = outline.names.iter().flatten().filter(|name| matches!(name.role, Role::Function | Role::Variable));
-    let names = names.map(|name| unit.interner().string(name.symbol));
-    Ok(names.filter(|name| table.contains(name)).collect())
-}
-
-/// Functions that the unit's own files define, spread over it.
-fn chosen(unit: &Expanded, outline: &Outline, places: &Places, wanted: usize) -> Vec<String> {
-    let mut names = Vec::new();
-    for statement in &outline.statements {
-        let Shape::Function(name) = statement.shape else { continue };
-        if places.is_main(places.position(unit.start_of(statement.start)).file) {
-            names.push(unit.interner().string(outline.symbols[name as usize]));
-        }
-    }
-    let step = names.len().div_ceil(wanted.max(1)).max(1);
-    names.into_iter().step_by(step).collect()
 }
