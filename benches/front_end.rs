@@ -1,8 +1,8 @@
 //! CPU, wall time and memory of every stage in units of `gcc -fsyntax-only` on the same translation unit in the same run:
 //! `make bench`. Thirty units of the prepared kernel of the tests; words behind `--` choose among them by their names.
 //!
-//! The front end runs on functions spread over each unit, once with what they reach parsed and once with all of it. One
-//! function of each unit then goes all the way to a module, as in a sweep.
+//! The front end runs on functions spread over each unit, with what they reach parsed, and on the middle one with all of it.
+//! One function of each unit then goes all the way to a module, as in a sweep.
 
 #[path = "../tests/support/own.rs"]
 mod own;
@@ -17,8 +17,8 @@ use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
 use klp_extract::pipeline::{self, Options};
 use klp_extract::sweep;
-use klp_extract::unit::clang::Extent;
 use klp_extract::unit::groups::Outline;
+use klp_extract::unit::live::Extent;
 use klp_extract::unit::place::Places;
 use klp_extract::unit::worker::{self, Parse, Request};
 use nix::sys::resource::{UsageWho, getrusage};

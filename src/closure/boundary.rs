@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::unit::clang::{Extent, Selection};
 use crate::unit::declared::Declaration;
 use crate::unit::expand::Expanded;
 use crate::unit::groups::{Outline, Shape, StatementId};
 use crate::unit::lex::Symbol;
-use crate::unit::live;
+use crate::unit::live::{self, Extent, Selection};
 use crate::unit::names::{self, Role};
 use crate::unit::place::Places;
 

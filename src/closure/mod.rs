@@ -16,10 +16,11 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
-use crate::unit::clang::{Extent, Need, Parsed, StaticLocal};
+use crate::unit::clang::{Need, Parsed, StaticLocal};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
 use crate::unit::lex::Symbol;
+use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::place::{Place, Places, Position};
 use crate::unit::pragmas::{self, Pragmas};

@@ -21,7 +21,7 @@ use crate::patch::Overlay;
 use crate::render::{self, ObjectFile, Replacement};
 use crate::rewrite::{self, Item, Naming, Sources, wrappers};
 use crate::unit::changes::Changes;
-use crate::unit::clang::Extent;
+use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 

@@ -8,9 +8,9 @@
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::assembly;
-use super::clang::Extent;
 use super::declared::{Declaration, Declared};
 use super::groups::{Shape, Statement, StatementId, is_identifier};
 use super::lex::{Interner, Symbol};
@@ -46,6 +46,32 @@ pub fn is_static(tokens: &[Symbol], interner: &Interner) -> bool {
 /// A function's tokens before its body.
 fn signature<'a>(tokens: &'a [Symbol], interner: &'a Interner) -> impl Iterator<Item = &'a [u8]> {
     tokens.iter().map(|token| interner.text(*token)).take_while(|word| *word != b"{")
+}
+
+/// How much of a statement counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// Only what declares: no function body, no initialiser.
+    Signature,
+    Whole,
+}
+
+/// What libclang is given of a unit.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    All,
+    /// By statement: how much of it. A function's signature gets an empty body.
+    Some(Vec<Option<Extent>>),
+}
+
+impl Selection {
+    pub fn of(&self, statement: StatementId) -> Option<Extent> {
+        match self {
+            Selection::All => Some(Extent::Whole),
+            Selection::Some(extents) => extents[statement.0 as usize],
+        }
+    }
 }
 
 /// A unit cut into statements.

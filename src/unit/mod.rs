@@ -6,6 +6,7 @@ pub mod clang;
 pub mod contained;
 pub mod declared;
 pub mod expand;
+pub mod flat;
 pub mod gcc;
 pub mod groups;
 pub mod lex;

@@ -17,9 +17,10 @@ use crate::finding::{Error, FRONT_END, Finding, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 
-use super::clang::{self, Parsed, Selection};
+use super::clang::{self, Parsed};
 use super::expand::Expanded;
 use super::groups::Outline;
+use super::live::Selection;
 use super::place::Places;
 
 /// The hidden subcommand that runs [`serve`].
@@ -180,8 +181,8 @@ pub fn closed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::clang::Extent;
     use crate::unit::expand;
+    use crate::unit::live::Extent;
 
     struct Case {
         unit: Expanded,
@@ -253,6 +254,14 @@ mod tests {
             assert_eq!(all, closure);
             assert_eq!(fallback, None);
         }
+    }
+
+    /// GCC has it, and no libclang so far.
+    #[test]
+    fn an_unknown_builtin_is_no_reason_for_more() {
+        let (all, closure, fallback) = both("# 1 \"/a.c\"\nint target(int a) { return __builtin_isdigit(a); }\n", &[]);
+        assert_eq!(all, closure);
+        assert_eq!(fallback, None);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use klp_extract::closure::{self, Scope};
 use klp_extract::finding::Error;
 use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
-use klp_extract::unit::clang::{self, Parsed, Selection};
+use klp_extract::unit::clang::{self, Parsed};
 use klp_extract::unit::groups::Outline;
+use klp_extract::unit::live::Selection;
 use klp_extract::unit::place::Places;
 use klp_extract::unit::worker::{Parse, Request};
 
