@@ -3,8 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test lint bench self-check audit fidelity headers oracle clean
-.PHONY: build setup demo test lint bench self-check scopes audit fidelity oracle clean
+.PHONY: build setup demo test lint bench self-check scopes audit fidelity headers oracle clean
 
 build: setup
 	$(CARGO) build --release

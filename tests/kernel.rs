@@ -13,16 +13,17 @@ use std::sync::Arc;
 use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
 use libtest_mimic::{Arguments, Failed, Trial};
+use support::sample::number;
 use support::{in_ci, json, kernel, root, scopes, session, trees};
 
 /// The source version that the shared cases are cut for.
 const SHARED_FOR: &str = "6.1.170-3";
 
 /// Units that the self-check looks at, unless KLP_SELF_CHECK says how many.
-const SELF_CHECKED: usize = 24;
+const SELF_CHECKED: u64 = 24;
 
 /// Units in which the closures of so many functions are compared, unless KLP_SCOPES says in how many units.
-const SCOPED: usize = 8;
+const SCOPED: u64 = 8;
 const SCOPED_FUNCTIONS: usize = 4;
 
 fn main() -> ExitCode {
@@ -179,7 +180,7 @@ fn self_check(kernel: &Arc<Kernel>) -> Vec<Trial> {
     let sources = sources(kernel);
     // `modules_prepare` leaves this unit's flask.h out.
     let with_generated = sources.iter().position(|command| command.source == "security/selinux/avc.c");
-    let mut chosen = sample(sources.len(), wanted("KLP_SELF_CHECK", SELF_CHECKED));
+    let mut chosen = sample(sources.len(), number("KLP_SELF_CHECK", SELF_CHECKED) as usize);
     chosen.extend(with_generated);
     let trial = |index: usize| {
         let (kernel, command) = (kernel.clone(), sources[index].clone());
@@ -200,15 +201,7 @@ fn scopes(kernel: &Arc<Kernel>) -> Vec<Trial> {
             scopes::agree(&kernel, &command, SCOPED_FUNCTIONS).map_err(Failed::from)
         })
     };
-    sample(sources.len(), wanted("KLP_SCOPES", SCOPED)).into_iter().map(trial).collect()
-}
-
-/// A number from the environment.
-fn wanted(variable: &str, otherwise: usize) -> usize {
-    match std::env::var(variable) {
-        Ok(number) => number.parse().unwrap_or_else(|_| panic!("{variable} is a number of units")),
-        Err(_) => otherwise,
-    }
+    sample(sources.len(), number("KLP_SCOPES", SCOPED) as usize).into_iter().map(trial).collect()
 }
 
 /// The kernel's units. Sources that the build generates aren't there in a kernel that was only prepared.

@@ -88,8 +88,6 @@ fn starts_identifier(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
-pub fn continues_identifier(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
 /// By byte: may an identifier or number go on with it?
 static CONTINUES: [bool; 256] = {
     let mut table = [false; 256];
@@ -102,7 +100,7 @@ static CONTINUES: [bool; 256] = {
     table
 };
 
-fn continues_identifier(byte: u8) -> bool {
+pub fn continues_identifier(byte: u8) -> bool {
     CONTINUES[byte as usize]
 }
 

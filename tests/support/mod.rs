@@ -2,8 +2,8 @@
 
 pub mod json;
 pub mod kernel;
-pub mod sample;
 pub mod own;
+pub mod sample;
 pub mod scopes;
 pub mod session;
 pub mod trees;
