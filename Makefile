@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test lint bench self-check audit fidelity headers oracle clean
+.PHONY: build setup demo test lint bench self-check scopes audit fidelity headers oracle clean
 
 build: setup
 	$(CARGO) build --release
@@ -24,6 +24,10 @@ test: setup
 N ?= 150
 self-check: setup
 	KLP_SELF_CHECK=$(N) $(CARGO) test --release --test kernel -- self-check
+
+# Closures over whole units and over what functions reach, in N units: make scopes N=70
+scopes: setup
+	KLP_SCOPES=$(N) $(CARGO) test --release --test kernel -- scopes
 
 # Affected sets of N random patches against those of an independent oracle (tests/audit): make audit N=100 SEED=3
 SEED ?= 1
@@ -47,9 +51,9 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
 
-# Time and memory of front end and `create`, in units of gcc -fsyntax-only.
+# Time and memory of the front end and of `create`, in units of gcc -fsyntax-only: make bench UNITS="namespace sock"
 bench: build
-	$(CARGO) bench --bench front_end
+	$(CARGO) bench --bench front_end -- $(UNITS)
 
 clean:
 	$(CARGO) clean

@@ -493,13 +493,15 @@ fn create(request: &Create) -> Result<ExitCode> {
 }
 
 fn timings(source: &str, usage: &worker::Usage) -> String {
+    let fallback = usage.fallback.as_ref().map(|why| format!(", the whole unit parsed: {why}"));
     format!(
-        "front end of {source}: expand {:.2} s, libclang {:.2} s, closure {:.2} s, gcc -E {:.2} s, peak memory {} MB\n",
+        "front end of {source}: expand {:.2} s, libclang {:.2} s, closure {:.2} s, gcc -E {:.2} s, peak memory {} MB{}\n",
         usage.expand,
         usage.libclang,
         usage.closure,
         usage.gcc,
-        usage.peak_memory >> 20
+        usage.peak_memory >> 20,
+        fallback.unwrap_or_default()
     )
 }
 

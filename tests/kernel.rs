@@ -3,6 +3,7 @@
 //!
 //! A session runs in a scratch folder that holds copies of the case's files.
 
+#[allow(dead_code, reason = "other tests need more of it")]
 mod support;
 
 use std::collections::BTreeSet;
@@ -13,13 +14,18 @@ use std::sync::Arc;
 use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::{in_ci, json, kernel, root, session, trees};
+use support::sample::number;
+use support::{in_ci, json, kernel, root, scopes, session, trees};
 
 /// The source version that the shared cases are cut for.
 const SHARED_FOR: &str = "6.1.170-3";
 
 /// Units that the self-check looks at, unless KLP_SELF_CHECK says how many.
-const SELF_CHECKED: usize = 24;
+const SELF_CHECKED: u64 = 24;
+
+/// Units in which the closures of so many functions are compared, unless KLP_SCOPES says in how many units.
+const SCOPED: u64 = 8;
+const SCOPED_FUNCTIONS: usize = 4;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -30,6 +36,7 @@ fn main() -> ExitCode {
     trials.push(json_page(&kernel, &scratch));
     trials.extend(patch_stage(&kernel));
     trials.extend(self_check(&kernel));
+    trials.extend(scopes(&kernel));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -171,31 +178,39 @@ fn patch_stage(kernel: &Arc<Kernel>) -> Vec<Trial> {
 
 /// The front end's tokens are those of `gcc -E`, in a sample of units that is the same in every run.
 fn self_check(kernel: &Arc<Kernel>) -> Vec<Trial> {
-    let wanted = match std::env::var("KLP_SELF_CHECK") {
-        Ok(number) => number.parse().expect("KLP_SELF_CHECK is a number of units"),
-        Err(_) => SELF_CHECKED,
-    };
-    let commands = kernel.all_commands().unwrap();
-    // Sources that the build generates aren't there in a kernel that was only prepared.
-    let sources: Vec<CompileCommand> =
-        commands.into_iter().filter(|command| kernel.source().join(&command.source).is_file()).collect();
-    assert!(sources.len() > 1000, "{} has only {} units", kernel.descriptor.name, sources.len());
+    let sources = sources(kernel);
     // `modules_prepare` leaves this unit's flask.h out.
     let with_generated = sources.iter().position(|command| command.source == "security/selinux/avc.c");
-    let mut chosen = sample(sources.len(), wanted);
+    let mut chosen = sample(sources.len(), number("KLP_SELF_CHECK", SELF_CHECKED) as usize);
     chosen.extend(with_generated);
-    chosen
-        .into_iter()
-        .map(|index| {
-            let (kernel, command) = (kernel.clone(), sources[index].clone());
-            Trial::test(format!("self-check::{}", command.output), move || {
-                let source = kernel.source().join(&command.source).to_string_lossy().into_owned();
-                let command = CompileCommand { source, ..command };
-                klp_extract::unit::expanded(&command, kernel.build())?;
-                Ok(())
-            })
+    let trial = |index: usize| {
+        let (kernel, command) = (kernel.clone(), sources[index].clone());
+        Trial::test(format!("self-check::{}", command.output), move || {
+            klp_extract::unit::expanded(&kernel.absolute(&command), kernel.build())?;
+            Ok(())
         })
-        .collect()
+    };
+    chosen.into_iter().map(trial).collect()
+}
+
+/// The closures are the same whatever libclang is given, in a sample of units.
+fn scopes(kernel: &Arc<Kernel>) -> Vec<Trial> {
+    let sources = sources(kernel);
+    let trial = |index: usize| {
+        let (kernel, command) = (kernel.clone(), sources[index].clone());
+        Trial::test(format!("scopes::{}", command.output), move || {
+            scopes::agree(&kernel, &command, SCOPED_FUNCTIONS).map_err(Failed::from)
+        })
+    };
+    sample(sources.len(), number("KLP_SCOPES", SCOPED) as usize).into_iter().map(trial).collect()
+}
+
+/// The kernel's units. Sources that the build generates aren't there in a kernel that was only prepared.
+fn sources(kernel: &Kernel) -> Vec<CompileCommand> {
+    let mut sources = kernel.all_commands().unwrap();
+    sources.retain(|command| kernel.source().join(&command.source).is_file());
+    assert!(sources.len() > 1000, "{} has only {} units", kernel.descriptor.name, sources.len());
+    sources
 }
 
 /// Different numbers below `all`, by a fixed seed (SplitMix64), so that a larger sample contains a smaller one.

@@ -12,9 +12,9 @@ use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 use crate::rewrite::{Naming, declaration};
 use crate::unit;
-use crate::unit::clang::Extent;
 use crate::unit::expand::{Expanded, Token};
 use crate::unit::groups::{Outline, StatementId};
+use crate::unit::live::Extent;
 use crate::unit::names::{Role, is_attribute_word};
 use crate::unit::pragmas;
 

@@ -6,20 +6,27 @@
 //!
 //! It runs beside libclang, in the worker process of [`crate::unit::worker`]; its result is owned data.
 
+pub mod boundary;
+
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
-use crate::unit::clang::{Extent, Need, Parsed, StaticLocal};
+use crate::unit::clang::{Need, Parsed, StaticLocal};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
 use crate::unit::lex::Symbol;
+use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::place::{Place, Places, Position};
 use crate::unit::pragmas::{self, Pragmas};
 use crate::unit::text::MacroId;
+
+use boundary::Boundary;
 
 /// Why one node needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,11 +204,10 @@ struct Walk<'a, 'b> {
     mentions: BTreeSet<Mention>,
     /// Names of public headers' functions that are copied.
     renamed: BTreeSet<String>,
-    /// Names of static data that no object file has.
-    dissolved: BTreeSet<Symbol>,
+    boundary: &'b Boundary<'a>,
     pragmas: Pragmas,
-    /// The statement that defines a tag.
-    tags: BTreeMap<Symbol, StatementId>,
+    /// The token by which a public header first names a struct or union.
+    public_tags: FxHashMap<Symbol, u32>,
 }
 
 #[derive(Default)]
@@ -221,8 +227,14 @@ impl Texts {
     }
 }
 
-/// Computes the closure of `scope.targets`.
-pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Places, scope: &Scope) -> Result<Closure> {
+/// Computes the closure of `scope.targets`. What libclang has read must go as far as the boundary.
+pub fn close<'a>(
+    unit: &'a Expanded,
+    outline: &'a Outline,
+    parsed: &Parsed<'a>,
+    places: &'a Places<'a>,
+    (scope, boundary): (&'a Scope, &Boundary<'a>),
+) -> Result<Closure> {
     let mut walk = Walk {
         unit,
         outline,
@@ -235,12 +247,12 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
         texts: Texts::default(),
         mentions: BTreeSet::new(),
         renamed: BTreeSet::new(),
-        dissolved: dissolved(unit, outline, scope),
+        boundary,
         pragmas: pragmas::pragmas(unit, outline),
-        tags: tags(outline),
+        public_tags: public_tags(unit, outline, places),
     };
     for target in scope.targets.iter().chain(&scope.shared) {
-        let Some(statement) = function_named(unit, outline, target) else {
+        let Some(statement) = outline.function_named(unit, target) else {
             return refuse(
                 MISSING_DEFINITION,
                 format!("{target} is to be replaced, but the patched source does not define it"),
@@ -250,7 +262,7 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
     }
     loop {
         while let Some(node) = walk.queue.pop_front() {
-            walk.follow(node);
+            walk.follow(node)?;
         }
         walk.copy_users_of_renamed();
         if walk.queue.is_empty() {
@@ -260,39 +272,20 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
     }
 }
 
-/// Static variables that are in no object file. Functions that mention one are copied with it, never referred to: the
-/// running code's may have forwarded its value, or dropped the store.
-fn dissolved(unit: &Expanded, outline: &Outline, scope: &Scope) -> BTreeSet<Symbol> {
-    let mut found = BTreeSet::new();
-    for (index, names) in outline.names.iter().enumerate() {
-        let statement = &outline.statements[index];
-        let is_static = || (statement.start..statement.end).any(|token| unit.text(token as usize) == b"static");
-        for name in names.iter().filter(|name| name.role == Role::Variable) {
-            let text = unit.interner().string(name.symbol);
-            let known = scope.objects.contains(&text) || scope.provided.contains(&text) || scope.added.contains(&text);
-            if !known && is_static() {
-                found.insert(name.symbol);
+fn public_tags(unit: &Expanded, outline: &Outline, places: &Places) -> FxHashMap<Symbol, u32> {
+    let words = [&b"struct"[..], b"union"].map(|word| unit.interner().find(word));
+    let mut found = FxHashMap::default();
+    for (index, pair) in (1..).zip(outline.symbols.windows(2)) {
+        if words.contains(&Some(pair[0]))
+            && let Entry::Vacant(entry) = found.entry(pair[1])
+        {
+            let source = unit.tokens[index as usize].source;
+            if source != NONE && places.is_public(places.file(source)) {
+                entry.insert(index);
             }
         }
     }
     found
-}
-
-fn tags(outline: &Outline) -> BTreeMap<Symbol, StatementId> {
-    let mut found = BTreeMap::new();
-    for (index, names) in outline.names.iter().enumerate() {
-        for name in names.iter().filter(|name| name.role.is_tag()) {
-            found.entry(name.symbol).or_insert(StatementId(index as u32));
-        }
-    }
-    found
-}
-
-/// The statement that defines a function.
-pub fn function_named(unit: &Expanded, outline: &Outline, name: &str) -> Option<StatementId> {
-    let symbol = unit.interner().find(name.as_bytes())?;
-    let defines = |index: &usize| outline.names[*index].iter().any(|n| n.symbol == symbol && n.role == Role::Function);
-    (0..outline.statements.len()).find(defines).map(|index| StatementId(index as u32))
 }
 
 impl Walk<'_, '_> {
@@ -323,7 +316,7 @@ impl Walk<'_, '_> {
         let tokens = &self.unit.tokens[statement.tokens()];
         let group = self.outline.group_of[id.0 as usize];
         let names = &self.outline.names[id.0 as usize];
-        let position = self.places.position(self.start(statement.start));
+        let position = self.places.position(self.unit.start_of(statement.start));
         let changed = names.iter().find(|name| {
             let text = self.unit.interner().string(name.symbol);
             self.scope.added.contains(&text) || (name.role == Role::Function && self.scope.changed.contains(&text))
@@ -335,7 +328,7 @@ impl Walk<'_, '_> {
                 self.renamed.insert(text);
             }
         }
-        let signature_end = self.parsed.signature_end(id);
+        let signature_end = self.outline.signature_end(self.unit, id);
         let spelled = |index: u32| {
             let token = self.unit.tokens.get(index as usize)?;
             (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
@@ -359,22 +352,14 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn start(&self, token: u32) -> u32 {
-        let token = &self.unit.tokens[token as usize];
-        match self.unit.invocations.get(token.invocation as usize) {
-            Some(invocation) => invocation.start,
-            None => token.source,
-        }
-    }
-
     fn origin(&self, token: u32) -> Vec<String> {
         let token = &self.unit.tokens[token as usize];
         let name = |id: MacroId| self.unit.interner().string(self.unit.reader.macros[id.0 as usize].name);
         self.unit.chain(token).map(name).collect()
     }
 
-    fn follow(&mut self, node: NodeIndex) {
-        let Node { statement, group, extent, copied, .. } = self.graph[node].clone();
+    fn follow(&mut self, node: NodeIndex) -> Result<()> {
+        let Node { statement, group, extent, copied, .. } = self.graph[node];
         if copied && extent == Extent::Whole {
             for sibling in self.outline.groups[group.0 as usize].statements() {
                 let shape = self.outline.statements[sibling.0 as usize].shape;
@@ -385,7 +370,7 @@ impl Walk<'_, '_> {
                 self.reach(sibling, Extent::Whole, Some((node, edge)));
             }
         }
-        let found = self.parsed.references(statement, extent);
+        let found = self.parsed.references(statement, extent)?;
         self.graph[node].static_locals = found.static_locals;
         for reference in found.references {
             let word = self.unit.interner().string(self.unit.tokens[reference.token as usize].symbol);
@@ -398,8 +383,9 @@ impl Walk<'_, '_> {
                     self.object(node, declaration, definition, self.unit.interner().string(name));
                 }
                 Need::Tag { name, union } if copied => {
-                    let public = self.is_named_in_public(name, reference.token);
-                    let defined_later = self.tags.get(&name).is_some_and(|definition| *definition > statement);
+                    let public = self.public_tags.get(&name).is_some_and(|first| *first < reference.token);
+                    let defined_later =
+                        self.outline.declared.tag(name).is_some_and(|definition| definition > statement);
                     let early = defined_later && self.is_parameter(statement, reference.token);
                     let name = self.unit.interner().string(name);
                     self.mentions.insert(Mention { name, union, public, early });
@@ -407,6 +393,7 @@ impl Walk<'_, '_> {
                 Need::Tag { .. } => {}
             }
         }
+        Ok(())
     }
 
     /// A pragma of unknown effect before copied text, in a file that is copied from, is a refusal.
@@ -414,8 +401,8 @@ impl Walk<'_, '_> {
         let copied = self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
         let last = copied.map(|node| node.statement.0 as usize).max().unwrap_or(0);
         let own = |index: &usize| {
-            let start = self.start(self.outline.statements[*index].start);
-            !self.places.is_public(self.places.position(start).file)
+            let start = self.unit.start_of(self.outline.statements[*index].start);
+            !self.places.is_public(self.places.file(start))
         };
         match self.pragmas.unknown.iter().find(|(index, _)| *index < last && own(index)) {
             Some((_, text)) => refuse(
@@ -466,18 +453,16 @@ impl Walk<'_, '_> {
 
     /// A function or object is referred to where the running kernel provides it, else taken with its definition.
     fn object(&mut self, from: NodeIndex, declaration: StatementId, definition: Option<StatementId>, name: String) {
-        let is_target = self.scope.targets.contains(&name);
         let definition = definition.or_else(|| self.is_tentative(declaration).then_some(declaration));
-        let must_be_copied = |d: StatementId| self.is_header_inline(d) || self.uses_dissolved(d);
-        let provided = is_target || (self.scope.provided.contains(&name) && !definition.is_some_and(must_be_copied));
+        let provided = self.boundary.refers(&name, definition);
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
         match definition {
             Some(definition) if !provided => {
                 self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
                 let used_early = self.graph[from].statement < definition;
                 let declared_in_public = {
-                    let start = self.start(self.outline.statements[declaration.0 as usize].start);
-                    self.places.is_public(self.places.position(start).file)
+                    let start = self.unit.start_of(self.outline.statements[declaration.0 as usize].start);
+                    self.places.is_public(self.places.file(start))
                 };
                 if declaration != definition && (used_early || declared_in_public) {
                     self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
@@ -493,36 +478,6 @@ impl Walk<'_, '_> {
         let statement = &self.outline.statements[statement.0 as usize];
         names.iter().any(|name| name.role == Role::Variable)
             && (statement.start..statement.end).all(|token| self.unit.text(token as usize) != b"extern")
-    }
-
-    /// Does the body of a function mention data that no object file has?
-    fn uses_dissolved(&self, statement: StatementId) -> bool {
-        let statement = &self.outline.statements[statement.0 as usize];
-        let tokens = &self.unit.tokens[statement.tokens()];
-        matches!(statement.shape, Shape::Function(_))
-            && tokens.iter().any(|token| self.dissolved.contains(&token.symbol))
-    }
-
-    /// A function of a header that every unit has for itself: the running kernel's out-of-line copy is another unit's.
-    fn is_header_inline(&self, statement: StatementId) -> bool {
-        let shape = self.outline.statements[statement.0 as usize].shape;
-        let start = self.outline.statements[statement.0 as usize].start;
-        let end = self.parsed.signature_end(statement);
-        let word = |index: u32| self.unit.text(index as usize);
-        matches!(shape, Shape::Function(_))
-            && !self.places.is_main(self.places.position(self.start(start)).file)
-            && (start..end).any(|index| matches!(word(index), b"static" | b"inline" | b"__inline" | b"__inline__"))
-    }
-
-    fn is_named_in_public(&self, name: crate::unit::lex::Symbol, before: u32) -> bool {
-        let tokens = &self.unit.tokens[..before as usize];
-        tokens.iter().enumerate().any(|(index, token)| {
-            token.symbol == name
-                && index > 0
-                && matches!(self.unit.text(index - 1), b"struct" | b"union")
-                && token.source != NONE
-                && self.places.is_public(self.places.position(token.source).file)
-        })
     }
 
     fn finish(self) -> Closure {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{ADDRESS_ESCAPES, Finding};
-use crate::unit::clang::Extent;
+use crate::unit::live::Extent;
 use crate::unit::names::Role;
 
 use super::list;

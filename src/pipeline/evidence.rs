@@ -15,7 +15,7 @@ use crate::unit::gcc;
 use crate::unit::listing::Listing;
 
 use super::{Applied, UnitPlan};
-use crate::parallel::try_map;
+use crate::parallel::{join, try_map};
 
 /// Reads the units once more, with the places of their tokens, one at a time; those of the patched tree are the patched files'
 /// own.
@@ -54,10 +54,12 @@ fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Pa
     let listing = |at: usize| {
         Ok::<_, crate::finding::Error>(Listing::new(&gcc::expanded(&commands[at], kernel.build())?, &roots))
     };
-    let (before, after) = (listing(0)?, listing(1)?);
+    let (before, after) = join(|| listing(0), || listing(1));
+    let (before, after) = (before?, after?);
     let types = if judge::needs_types(&plan.changes, &before, &after) {
         let read = |at: usize, name: &str| types::read(&commands[at], kernel.build(), &scratch.join(name));
-        Some((read(0, "types-before")?, read(1, "types-after")?))
+        let (before, after) = join(|| read(0, "types-before"), || read(1, "types-after"));
+        Some((before?, after?))
     } else {
         None
     };

@@ -16,12 +16,12 @@ use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
 use crate::linkage::includes::{self, Include};
 use crate::linkage::{self, External, Resolver, Running};
-use crate::parallel::try_map;
+use crate::parallel::{join, try_map};
 use crate::patch::Overlay;
 use crate::render::{self, ObjectFile, Replacement};
 use crate::rewrite::{self, Item, Naming, Sources, wrappers};
 use crate::unit::changes::Changes;
-use crate::unit::clang::Extent;
+use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 
@@ -157,7 +157,8 @@ pub(super) fn closed(
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
     };
     let UnitPlace { command, build, roots } = place;
-    let request = worker::Request { command, build: build.to_path_buf(), roots, scope };
+    let parse = worker::Parse::chosen();
+    let request = worker::Request { command, build: build.to_path_buf(), roots, scope, parse };
     let worker::Answer { closure, usage } = worker::run(&request)?;
     Ok((closure, usage))
 }
@@ -400,8 +401,12 @@ pub fn checked(
         write(&scratch.join(name), text)?;
     }
     let checked = try_map(parts, |part| {
-        check::compile(&part.command, check::NO_WARNING, kernel.build(), &scratch.join(format!("{}.o", part.stem)))?;
-        check::validate(&part.command, kernel.build(), &part.closure, &part.naming)
+        let object = scratch.join(format!("{}.o", part.stem));
+        let (compiled, validation) = join(
+            || check::compile(&part.command, check::NO_WARNING, kernel.build(), &object),
+            || check::validate(&part.command, kernel.build(), &part.closure, &part.naming),
+        );
+        compiled.and(validation)
     })?;
     let mut compared = 0;
     for validation in checked {

@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node};
 use crate::finding::{DATA_ADDED, Finding, NAME_TWICE, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
-use crate::unit::clang::{Extent, StaticLocal};
+use crate::unit::clang::StaticLocal;
 use crate::unit::groups::GroupId;
+use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::place::Class;
 

@@ -23,7 +23,7 @@ use crate::pipeline::{self, Options};
 use crate::process::Program;
 use crate::render::output;
 
-pub use draw::Drawn;
+pub use draw::{Drawn, functions};
 pub use table::table;
 
 /// Functions of one unit, whose original is compiled once.
@@ -94,6 +94,9 @@ pub struct Row {
     pub seconds: f64,
     /// Peak of the front end, in bytes.
     pub memory: u64,
+    /// Why the front end had to parse a whole unit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback: Option<String>,
 }
 
 /// The first line of the file: what its rows belong to.
@@ -215,6 +218,7 @@ fn tried(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder:
         lines: 0,
         seconds: 0.0,
         memory: 0,
+        fallback: None,
     };
     if let Err(Error::Refused(findings)) = module(kernel, request, drawn, build, folder, &mut row) {
         let worst = findings.iter().min_by_key(|finding| (finding.severity, BY_DESIGN.contains(&finding.id)));
@@ -242,6 +246,7 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
     let livepatch = pipeline::create(kernel, &options, &plan, folder, &mut |_| ())?;
     let sources = livepatch.files.iter().filter(|(name, _)| name.ends_with(".c"));
     row.lines = sources.map(|(_, text)| text.lines().count()).sum();
+    row.fallback = livepatch.usage.iter().find_map(|(_, usage)| usage.fallback.clone());
     row.memory = livepatch.usage.iter().map(|(_, usage)| usage.peak_memory).max().unwrap_or_default();
     if build {
         let module = folder.join(&options.name);
@@ -255,7 +260,7 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
 }
 
 /// The patch that puts the marker behind the function's opening brace.
-fn patch(kernel: &Kernel, drawn: &Drawn) -> Result<Vec<u8>> {
+pub fn patch(kernel: &Kernel, drawn: &Drawn) -> Result<Vec<u8>> {
     let file = &drawn.command.source;
     let path = kernel.source().join(file);
     let old = std::fs::read(&path).map_err(io("read", &path))?;

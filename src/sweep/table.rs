@@ -42,6 +42,11 @@ pub fn table(rows: &[Row]) -> String {
         share(made.len(), tried),
         share(refused, rows.len())
     );
+    let fallbacks: Vec<&&Row> = made.iter().filter(|row| row.fallback.is_some()).collect();
+    if let Some(first) = fallbacks.first() {
+        let why = first.fallback.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "whole unit parsed: {} times, as in {}: {why}", fallbacks.len(), first.function);
+    }
     let lines = made.iter().map(|row| row.lines as f64).collect();
     let seconds = rows.iter().map(|row| row.seconds).collect();
     let memory = made.iter().map(|row| (row.memory >> 20) as f64).collect();

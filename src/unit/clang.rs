@@ -6,27 +6,22 @@
 #![allow(unsafe_code, reason = "libclang is a C library; every call below passes handles that libclang made and owns")]
 #![allow(non_upper_case_globals, reason = "clang-sys spells the enumerators of libclang as constants")]
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{CStr, CString, c_void};
 
 use clang_sys::*;
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{FRONT_END, Result, TOOL_MISSING, refuse};
 
+use super::assembly;
+use super::declared::Declaration;
 use super::expand::{Expanded, NONE};
-use super::groups::{Outline, Shape, StatementId, is_identifier};
+use super::flat::Flat;
+use super::groups::{Outline, StatementId};
 use super::lex::{Kind, Symbol};
+use super::live::{Extent, Selection};
 use super::names;
-
-/// How much of a statement counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Extent {
-    /// Only what declares: no function body, no initialiser.
-    Signature,
-    Whole,
-}
 
 /// What a mention needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,96 +57,18 @@ pub struct References {
     pub static_locals: Vec<StaticLocal>,
 }
 
-/// The expanded unit as text, one space or newline between tokens.
-struct Flat {
-    text: Vec<u8>,
-    /// By token: its offset in `text`.
-    offsets: Vec<u32>,
-}
-
-/// Type names of GCC that clang doesn't have on x86-64, and types of the same format (GCC manual, "Floating Types"). The C
-/// library's headers use them.
-const FLOATING_TYPES: &[(&[u8], &[u8])] = &[
-    (b"_Float32", b"float"),
-    (b"_Float32x", b"double"),
-    (b"_Float64", b"double"),
-    (b"_Float64x", b"long double"),
-    (b"_Float128", b"__float128"),
-];
-
-/// A token as libclang is to read it.
-fn rendered(text: &[u8]) -> &[u8] {
-    if !text.starts_with(b"_Float") {
-        return text;
-    }
-    FLOATING_TYPES.iter().find(|(name, _)| *name == text).map_or(text, |(_, same)| same)
-}
-
-/// The arguments of an attribute that clang knows only without them, if the token before is its name:
-/// `__malloc__(fclose, 1)` (GCC manual, "Common Function Attributes").
-fn hidden_arguments(unit: &Expanded, index: usize) -> std::ops::Range<usize> {
-    let is = |at: usize, text: &[u8]| at < unit.tokens.len() && unit.text(at) == text;
-    if !is(index, b"(") || index == 0 || !is(index - 1, b"__malloc__") {
-        return 0..0;
-    }
-    let mut depth = 0;
-    for end in index..unit.tokens.len() {
-        depth += i32::from(is(end, b"(")) - i32::from(is(end, b")"));
-        if depth == 0 {
-            return index..end + 1;
-        }
-    }
-    0..0
-}
-
-impl Flat {
-    fn new(unit: &Expanded) -> Flat {
-        let mut text = Vec::with_capacity(unit.tokens.len() * 6);
-        let mut offsets = Vec::with_capacity(unit.tokens.len());
-        let mut hidden = 0..0;
-        for (index, token) in unit.tokens.iter().enumerate() {
-            if hidden.is_empty() {
-                hidden = hidden_arguments(unit, index);
-            }
-            if hidden.contains(&index) {
-                // Each token keeps an offset of its own.
-                offsets.push(text.len() as u32);
-                text.push(b' ');
-                if index + 1 == hidden.end {
-                    hidden = 0..0;
-                }
-                continue;
-            }
-            if token.kind == Kind::Pragma && text.last().is_some_and(|byte| *byte != b'\n') {
-                text.push(b'\n');
-            }
-            offsets.push(text.len() as u32);
-            let token_text = rendered(unit.text(index));
-            text.extend_from_slice(token_text);
-            let ends_line = token.kind == Kind::Pragma || matches!(token_text, b";" | b"{" | b"}");
-            text.push(if ends_line { b'\n' } else { b' ' });
-        }
-        Flat { text, offsets }
-    }
-
-    fn token_at(&self, offset: u32) -> u32 {
-        self.offsets.partition_point(|start| *start <= offset).saturating_sub(1) as u32
-    }
-}
-
 /// A unit that libclang has parsed.
 pub struct Parsed<'a> {
     unit: &'a Expanded,
     outline: &'a Outline,
+    selection: &'a Selection,
     flat: Flat,
     index: CXIndex,
     handle: CXTranslationUnit,
     /// By statement: the cursors at file scope that begin in it.
     cursors: Vec<Vec<CXCursor>>,
     /// Location and kind of every cursor at file scope: what libclang declares elsewhere is an implicit builtin.
-    declared: HashSet<(u32, CXCursorKind)>,
-    ordinary: BTreeMap<Symbol, Vec<StatementId>>,
-    tags: BTreeMap<Symbol, StatementId>,
+    declared: FxHashSet<(u32, CXCursorKind)>,
 }
 
 impl Drop for Parsed<'_> {
@@ -204,6 +121,9 @@ const ARGUMENTS: &[&CStr] = &[
     c"-fno-spell-checking",
 ];
 
+/// Makes a warning, the only one, of a function that nothing declares.
+const UNDECLARED: &[&CStr] = &[c"-Wimplicit-function-declaration", c"-Wno-error=implicit-function-declaration"];
+
 extern "C" fn collect(cursor: CXCursor, _: CXCursor, data: CXClientData) -> CXChildVisitResult {
     // SAFETY: `data` is the vector that the caller of clang_visitChildren lends for the time of the call.
     unsafe { (*data.cast::<Vec<CXCursor>>()).push(cursor) };
@@ -253,10 +173,15 @@ fn definition(cursor: CXCursor) -> Option<CXCursor> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Parses the whole unit. An error that libclang finds in it is a refusal: GCC has accepted the same text.
-    pub fn new(unit: &'a Expanded, outline: &'a Outline) -> Result<Parsed<'a>> {
-        let flat = Flat::new(unit);
-        let arguments: Vec<_> = ARGUMENTS.iter().map(|argument| argument.as_ptr()).collect();
+    /// Parses what is selected of the unit. An error that libclang finds in it is a refusal: GCC has accepted the whole. In
+    /// a part of it, so is a function that nothing declares.
+    pub fn new(unit: &'a Expanded, outline: &'a Outline, selection: &'a Selection) -> Result<Parsed<'a>> {
+        let flat = Flat::new(unit, outline, selection);
+        let told = match selection {
+            Selection::All => &[][..],
+            Selection::Some(_) => UNDECLARED,
+        };
+        let arguments: Vec<_> = ARGUMENTS.iter().chain(told).map(|argument| argument.as_ptr()).collect();
         let name = CString::from(c"/unit.i");
         // SAFETY: all buffers outlive the call; libclang copies what it keeps of the unsaved file.
         let (index, handle, error) = unsafe {
@@ -285,13 +210,12 @@ impl<'a> Parsed<'a> {
         let mut parsed = Parsed {
             unit,
             outline,
+            selection,
             flat,
             index,
             handle,
             cursors: vec![Vec::new(); outline.statements.len()],
-            declared: HashSet::new(),
-            ordinary: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            declared: FxHashSet::default(),
         };
         parsed.check_errors()?;
         parsed.index();
@@ -310,8 +234,13 @@ impl<'a> Parsed<'a> {
                 let place = clang_getDiagnosticLocation(diagnostic);
                 clang_getFileLocation(place, std::ptr::null_mut(), null, null, &mut offset);
                 clang_disposeDiagnostic(diagnostic);
-                if severity >= CXDiagnostic_Error {
-                    let place = self.place(self.flat.token_at(offset));
+                let token = self.flat.token_at(offset);
+                // A builtin that libclang doesn't know is declared nowhere.
+                let undeclared = severity == CXDiagnostic_Warning
+                    && matches!(self.selection, Selection::Some(_))
+                    && !self.unit.text(token as usize).starts_with(b"__builtin_");
+                if severity >= CXDiagnostic_Error || undeclared {
+                    let place = self.place(token);
                     return refuse(FRONT_END, format!("libclang does not accept what GCC compiles: {text} ({place})"));
                 }
             }
@@ -335,16 +264,6 @@ impl<'a> Parsed<'a> {
             self.cursors[statement.0 as usize].push(cursor);
             self.declared.insert((location(cursor), kind(cursor)));
         }
-        for (index, names) in self.outline.names.iter().enumerate() {
-            let statement = StatementId(index as u32);
-            for name in names {
-                if name.role.is_tag() {
-                    self.tags.entry(name.symbol).or_insert(statement);
-                } else {
-                    self.ordinary.entry(name.symbol).or_default().push(statement);
-                }
-            }
-        }
     }
 
     fn statement(&self, cursor: CXCursor) -> Option<StatementId> {
@@ -352,26 +271,11 @@ impl<'a> Parsed<'a> {
         Some(self.outline.statement_of(self.flat.token_at(start)))
     }
 
-    /// Index of the token from which on a statement's body or initialiser stands.
-    pub fn signature_end(&self, statement: StatementId) -> u32 {
-        let statement = &self.outline.statements[statement.0 as usize];
-        let mut depth = 0;
-        for index in statement.tokens() {
-            match self.unit.text(index) {
-                b"{" if depth == 0 && matches!(statement.shape, Shape::Function(_)) => return index as u32,
-                b"=" if depth == 0 => return index as u32,
-                b"(" | b"[" | b"{" => depth += 1,
-                b")" | b"]" | b"}" => depth -= 1,
-                _ => {}
-            }
-        }
-        statement.end
-    }
-
     /// The number of elements of an array at file scope, which may be its initialiser's.
     pub fn array_length(&self, name: Symbol) -> Option<u64> {
-        let statements = self.ordinary.get(&name).into_iter().flatten();
-        let cursors = statements.flat_map(|statement| self.cursors[statement.0 as usize].iter().copied());
+        let declarations = self.outline.declared.ordinary(name).iter();
+        let cursors =
+            declarations.flat_map(|declaration| self.cursors[declaration.statement.0 as usize].iter().copied());
         let named = |cursor: &CXCursor| {
             let token = self.flat.token_at(location(*cursor));
             kind(*cursor) == CXCursor_VarDecl && self.unit.tokens[token as usize].symbol == name
@@ -383,18 +287,22 @@ impl<'a> Parsed<'a> {
         lengths.filter_map(|length| u64::try_from(length).ok()).max()
     }
 
-    /// Everything that a statement mentions, in the order of the mentions.
-    pub fn references(&self, statement: StatementId, extent: Extent) -> References {
+    /// Everything that a statement mentions, in the order of the mentions. Refused where libclang was not given as much of it.
+    pub fn references(&self, statement: StatementId, extent: Extent) -> Result<References> {
+        if self.selection.of(statement) < Some(extent) {
+            let place = self.place(self.outline.statements[statement.0 as usize].start);
+            return refuse(FRONT_END, format!("what is declared at {place} is needed, but was thought not to be"));
+        }
         let end = match extent {
             Extent::Whole => self.outline.statements[statement.0 as usize].end,
-            Extent::Signature => self.signature_end(statement),
+            Extent::Signature => self.outline.signature_end(self.unit, statement),
         };
         let limit = self.flat.offsets.get(end as usize).copied().unwrap_or(u32::MAX);
         let mut visitor = Visitor {
             parsed: self,
             limit,
-            covered: HashSet::new(),
-            seen: BTreeSet::new(),
+            covered: FxHashSet::default(),
+            seen: FxHashSet::default(),
             found: References::default(),
             token: 0,
         };
@@ -404,7 +312,7 @@ impl<'a> Parsed<'a> {
             unsafe { clang_visitChildren(*cursor, descend, (&raw mut visitor).cast::<c_void>()) };
         }
         visitor.audit(statement, end);
-        visitor.found
+        Ok(visitor.found)
     }
 }
 
@@ -413,8 +321,8 @@ struct Visitor<'a, 'b> {
     /// Cursors from this offset on are not looked at.
     limit: u32,
     /// Offsets of the tokens that a cursor accounts for.
-    covered: HashSet<u32>,
-    seen: BTreeSet<(StatementId, u8)>,
+    covered: FxHashSet<u32>,
+    seen: FxHashSet<(StatementId, u8)>,
     found: References,
     /// Token of the mention under way.
     token: u32,
@@ -622,6 +530,7 @@ impl Visitor<'_, '_> {
     /// opaque in libclang (`cleanup(fn)`, `alias`), and so are tags under `__alignof__` and the like.
     fn audit(&mut self, statement: StatementId, end: u32) {
         let parsed = self.parsed;
+        let declared = &parsed.outline.declared;
         let range = &parsed.outline.statements[statement.0 as usize];
         let text = |index: usize| if index >= range.start as usize { parsed.unit.text(index) } else { b"" };
         for index in range.start as usize..(end.min(range.end)) as usize {
@@ -634,17 +543,17 @@ impl Visitor<'_, '_> {
             if matches!(before, b"struct" | b"union" | b"enum") {
                 let outer = index.checked_sub(3).map_or(&b""[..], text);
                 let measured = names::is_typeof(outer) || matches!(outer, b"__alignof__" | b"_Alignof" | b"sizeof");
-                if let (true, Some(definition)) = (measured, parsed.tags.get(&token.symbol)) {
-                    self.push(Need::Statement(*definition));
+                if let (true, Some(definition)) = (measured, declared.tag(token.symbol)) {
+                    self.push(Need::Statement(definition));
                 }
                 continue;
             }
             if matches!(before, b"." | b"->" | b"goto") {
                 continue;
             }
-            let Some(statements) = parsed.ordinary.get(&token.symbol) else { continue };
-            if !statements.contains(&statement) {
-                self.named(token.symbol, statements);
+            let declarations = declared.ordinary(token.symbol);
+            if !declarations.iter().any(|declaration| declaration.statement == statement) {
+                self.named(token.symbol, declarations);
             }
         }
         self.assembly(statement, end);
@@ -654,64 +563,33 @@ impl Visitor<'_, '_> {
     fn assembly(&mut self, statement: StatementId, end: u32) {
         let parsed = self.parsed;
         let range = &parsed.outline.statements[statement.0 as usize];
+        let (start, end) = (range.start as usize, end.min(range.end) as usize);
         let interner = parsed.unit.interner();
-        let mut inside = 0;
-        for index in range.start as usize..(end.min(range.end)) as usize {
-            let text = parsed.unit.text(index);
-            match text {
-                b"asm" | b"__asm__" | b"__asm" => inside = 1,
-                b"(" if inside > 0 => inside += 1,
-                b")" if inside > 0 => inside = if inside == 2 { 0 } else { inside - 1 },
-                _ if inside > 1 && parsed.unit.tokens[index].kind == Kind::String => {
-                    self.token = index as u32;
-                    for word in text.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'))) {
-                        let named = interner.find(word).filter(|_| is_identifier(word));
-                        if let Some(statements) = named.and_then(|symbol| parsed.ordinary.get(&symbol))
-                            && let Some(symbol) = named
-                            && self.is_object(symbol, statements)
-                        {
-                            self.named(symbol, statements);
-                        }
-                    }
-                }
-                _ => {}
+        for (index, word) in assembly::words(&parsed.outline.symbols[start..end], interner) {
+            let Some(symbol) = interner.find(word) else { continue };
+            let declarations = parsed.outline.declared.ordinary(symbol);
+            let is_object = |declaration: &Declaration| {
+                matches!(declaration.role, names::Role::Function | names::Role::Prototype | names::Role::Variable)
+            };
+            if declarations.iter().any(is_object) {
+                self.token = (start + index) as u32;
+                self.named(symbol, declarations);
             }
         }
-    }
-
-    fn is_object(&self, symbol: Symbol, statements: &[StatementId]) -> bool {
-        let names = &self.parsed.outline.names;
-        statements.iter().any(|statement| {
-            names[statement.0 as usize].iter().any(|name| {
-                let object =
-                    matches!(name.role, names::Role::Function | names::Role::Prototype | names::Role::Variable);
-                name.symbol == symbol && object
-            })
-        })
     }
 
     /// A name found without libclang: by what its statements declare.
-    fn named(&mut self, symbol: Symbol, statements: &[StatementId]) {
-        let mut definition = None;
-        let mut role = None;
-        for statement in statements {
-            for name in &self.parsed.outline.names[statement.0 as usize] {
-                if name.symbol == symbol {
-                    role = role.or(Some(name.role));
-                    if name.role == names::Role::Function {
-                        definition = Some(*statement);
-                    }
-                }
-            }
-        }
-        let declaration = statements[0];
-        match role {
-            Some(names::Role::Function | names::Role::Prototype) => {
+    fn named(&mut self, symbol: Symbol, declarations: &[Declaration]) {
+        let (Some(first), Some(last)) = (declarations.first(), declarations.last()) else { return };
+        let declaration = first.statement;
+        match first.role {
+            names::Role::Function | names::Role::Prototype => {
+                let definition = declarations.iter().rfind(|d| d.role == names::Role::Function).map(|d| d.statement);
                 self.push(Need::Object { declaration, definition, name: symbol, function: true });
             }
-            Some(names::Role::Variable) => {
-                let last = statements.iter().copied().max();
-                self.push(Need::Object { declaration, definition: last, name: symbol, function: false });
+            names::Role::Variable => {
+                let definition = Some(last.statement);
+                self.push(Need::Object { declaration, definition, name: symbol, function: false });
             }
             _ => self.push(Need::Statement(declaration)),
         }

@@ -89,6 +89,15 @@ impl Expanded {
         self.reader.interner.text(self.tokens[token].symbol)
     }
 
+    /// Offset in the unit's text of what spells a token: itself, or the outermost invocation.
+    pub fn start_of(&self, token: u32) -> u32 {
+        let token = &self.tokens[token as usize];
+        match self.invocations.get(token.invocation as usize) {
+            Some(invocation) => invocation.start,
+            None => token.source,
+        }
+    }
+
     /// The expansions of the invocations that begin in this range of the unit's text.
     pub fn expansions_in(&self, start: u32, end: u32) -> std::ops::Range<usize> {
         let at = |offset: u32| {
@@ -439,16 +448,18 @@ impl Expander {
         };
         let mut out: Vec<Token> = Vec::with_capacity(body.len());
         let mut expanded: Vec<Option<Vec<Token>>> = vec![None; count];
+        let mut segment: Vec<Token> = Vec::new();
         let mut paste_next = false;
         for (index, item) in body.iter().enumerate() {
             let pasted_before = index > 0 && body[index - 1].paste;
             let mut comma_paste = false;
-            let mut segment = match (&arguments, item.parameter) {
+            segment.clear();
+            match (&arguments, item.parameter) {
                 (Some(arguments), Some(parameter)) => {
                     let parameter = parameter as usize;
                     let argument = &arguments[parameter];
                     if item.stringify {
-                        vec![self.stringify(argument.as_deref().unwrap_or(&[]), &template)]
+                        segment.push(self.stringify(argument.as_deref().unwrap_or(&[]), &template));
                     } else if item.paste || pasted_before {
                         // GNU: `, ##__VA_ARGS__` drops the comma of absent variable arguments and pastes nothing.
                         let after_comma = out.last().is_some_and(|token| token.symbol == self.names.comma);
@@ -458,21 +469,18 @@ impl Expander {
                                 out.pop();
                             }
                         }
-                        let mut segment = argument.clone().unwrap_or_default();
+                        segment.extend_from_slice(argument.as_deref().unwrap_or(&[]));
                         if segment.is_empty() && !comma_paste {
                             segment.push(Token { kind: Kind::Placemarker, ..template });
                         }
-                        segment
                     } else {
-                        if expanded[parameter].is_none() {
-                            let argument = argument.clone().unwrap_or_default();
-                            expanded[parameter] = Some(self.expand_argument(&argument));
-                        }
-                        expanded[parameter].clone().unwrap_or_default()
+                        let expanded = &mut expanded[parameter];
+                        let argument = argument.as_deref().unwrap_or(&[]);
+                        segment.extend_from_slice(expanded.get_or_insert_with(|| self.expand_argument(argument)));
                     }
                 }
-                _ => vec![Token { symbol: item.symbol, kind: item.kind, space: item.space, ..template }],
-            };
+                _ => segment.push(Token { symbol: item.symbol, kind: item.kind, space: item.space, ..template }),
+            }
             if let Some(first) = segment.first_mut() {
                 first.space = item.space;
             }
@@ -481,7 +489,7 @@ impl Expander {
                 out.push(self.paste(left, segment[0], &template));
                 out.extend_from_slice(&segment[1..]);
             } else {
-                out.extend(segment);
+                out.extend_from_slice(&segment);
             }
             paste_next = item.paste;
         }

@@ -3,9 +3,11 @@
 //! A statement ends at `;` or at a function's `}` at depth 0. A function's body is told from an initialiser or a record
 //! by what stands before its `{`; FACTS.md: this agreed with libclang in all of 2.37 million definitions.
 
+use super::declared::Declared;
 use super::expand::{Expanded, NONE};
 use super::lex::{Interner, Symbol};
-use super::names::{self, Name};
+use super::live;
+use super::names::{self, Name, Role};
 
 /// Index into the statements of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -36,6 +38,21 @@ pub struct Statement {
 impl Statement {
     pub fn tokens(&self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
+    }
+
+    /// Index of the token from which on its body or initialiser stands. `tokens` are the unit's.
+    pub fn signature_end(&self, tokens: &[Symbol], interner: &Interner) -> u32 {
+        let mut depth = 0;
+        for index in self.tokens() {
+            match interner.text(tokens[index]) {
+                b"{" if depth == 0 && matches!(self.shape, Shape::Function(_)) => return index as u32,
+                b"=" if depth == 0 => return index as u32,
+                b"(" | b"[" | b"{" => depth += 1,
+                b")" | b"]" | b"}" => depth -= 1,
+                _ => {}
+            }
+        }
+        self.end
     }
 }
 
@@ -202,8 +219,11 @@ impl Group {
 /// A unit cut up: statements, the groups they form, and the names that each declares.
 #[derive(Debug)]
 pub struct Outline {
+    /// Of all tokens.
+    pub symbols: Vec<Symbol>,
     pub statements: Vec<Statement>,
     pub names: Vec<Vec<Name>>,
+    pub declared: Declared,
     pub groups: Vec<Group>,
     /// By statement.
     pub group_of: Vec<GroupId>,
@@ -213,7 +233,9 @@ impl Outline {
     pub fn new(unit: &mut Expanded) -> Outline {
         let symbols: Vec<Symbol> = unit.tokens.iter().map(|token| token.symbol).collect();
         let statements = statements(&symbols, &mut unit.reader.interner);
-        let names = statements.iter().map(|s| names::declared(&symbols, &unit.reader.interner, s)).collect();
+        let names: Vec<Vec<Name>> =
+            statements.iter().map(|s| names::declared(&symbols, &unit.reader.interner, s)).collect();
+        let declared = Declared::new(&names, unit.interner().len());
         let mut groups: Vec<Group> = Vec::new();
         let mut group_of = Vec::with_capacity(statements.len());
         for (index, statement) in statements.iter().enumerate() {
@@ -231,7 +253,29 @@ impl Outline {
             }
             group_of.push(GroupId(groups.len() as u32 - 1));
         }
-        Outline { statements, names, groups, group_of }
+        Outline { symbols, statements, names, declared, groups, group_of }
+    }
+
+    /// Index of the token from which on a statement's body or initialiser stands.
+    pub fn signature_end(&self, unit: &Expanded, statement: StatementId) -> u32 {
+        self.statements[statement.0 as usize].signature_end(&self.symbols, unit.interner())
+    }
+
+    /// The statement that defines a function.
+    pub fn function_named(&self, unit: &Expanded, name: &str) -> Option<StatementId> {
+        let symbol = unit.interner().find(name.as_bytes())?;
+        let mut all = self.declared.ordinary(symbol).iter();
+        all.find(|declaration| declaration.role == Role::Function).map(|declaration| declaration.statement)
+    }
+
+    /// As the closures by names take it.
+    pub fn unit<'a>(&'a self, unit: &'a Expanded) -> live::Unit<'a> {
+        live::Unit {
+            tokens: &self.symbols,
+            statements: &self.statements,
+            declared: &self.declared,
+            interner: unit.interner(),
+        }
     }
 
     /// The statement that a token belongs to.

@@ -3,6 +3,7 @@
 //! Tokens are preprocessing tokens (C11 6.4) with GCC's extensions (`$` in identifiers). Every byte of the input belongs
 //! to a token or to the gap before one, so that texts and gaps concatenate to the source.
 
+use std::borrow::Cow;
 use std::hash::{Hash as _, Hasher as _};
 
 use hashbrown::HashTable;
@@ -87,8 +88,20 @@ fn starts_identifier(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
+/// By byte: may an identifier or number go on with it?
+static CONTINUES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let letter = (byte as u8).is_ascii_alphanumeric();
+        table[byte] = letter || byte == b'_' as usize || byte == b'$' as usize || byte >= 0x80;
+        byte += 1;
+    }
+    table
+};
+
 pub fn continues_identifier(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+    CONTINUES[byte as usize]
 }
 
 /// Lexes the token at `at`, which must not be white space; yields its end and kind.
@@ -96,10 +109,8 @@ pub fn token(bytes: &[u8], at: usize) -> (usize, Kind) {
     let first = bytes[at];
     let byte = |index: usize| bytes.get(index).copied().unwrap_or(0);
     if starts_identifier(first) {
-        let mut end = at;
-        while continues_identifier(byte(end)) && end < bytes.len() {
-            end += 1;
-        }
+        let length = bytes[at..].iter().position(|byte| !continues_identifier(*byte));
+        let end = length.map_or(bytes.len(), |length| at + length);
         if matches!(byte(end), b'"' | b'\'') && matches!(&bytes[at..end], b"L" | b"u" | b"U" | b"u8") {
             return quoted(bytes, end);
         }
@@ -221,30 +232,47 @@ pub fn pragma_text(line: &[u8]) -> Vec<u8> {
 /// The tokens of preprocessed text (`gcc -E`): line markers are skipped, `#pragma` lines are tokens.
 pub fn preprocessed(text: &[u8], interner: &mut Interner) -> Vec<Symbol> {
     let mut tokens = Vec::with_capacity(text.len() / 6);
-    let mut at = 0;
-    let mut line_start = true;
-    loop {
-        at = gap(text, at).end;
-        if at >= text.len() {
-            return tokens;
-        }
-        if text[at] == b'\n' {
-            line_start = true;
-            at += 1;
-            continue;
-        }
-        if text[at] == b'#' && line_start {
-            let end = text[at..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |length| at + length);
-            let rest = &text[gap(&text[..end], at + 1).end..end];
-            if let Some(pragma) = rest.strip_prefix(b"pragma") {
-                tokens.push(interner.intern(&pragma_text(pragma)));
+    tokens.extend(texts(text).map(|token| interner.intern(&token)));
+    tokens
+}
+
+/// The texts of the tokens that [`preprocessed`] yields.
+pub fn texts(text: &[u8]) -> Texts<'_> {
+    Texts { text, at: 0, line_start: true }
+}
+
+pub struct Texts<'a> {
+    text: &'a [u8],
+    at: usize,
+    line_start: bool,
+}
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = Cow<'a, [u8]>;
+
+    fn next(&mut self) -> Option<Cow<'a, [u8]>> {
+        let text = self.text;
+        loop {
+            let at = gap(text, self.at).end;
+            let first = *text.get(at)?;
+            if first == b'\n' {
+                self.line_start = true;
+                self.at = at + 1;
+                continue;
             }
-            at = end;
-            continue;
+            if first == b'#' && self.line_start {
+                let end = text[at..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |length| at + length);
+                let rest = &text[gap(&text[..end], at + 1).end..end];
+                self.at = end;
+                if let Some(pragma) = rest.strip_prefix(b"pragma") {
+                    return Some(Cow::Owned(pragma_text(pragma)));
+                }
+                continue;
+            }
+            self.line_start = false;
+            let (end, _) = token(text, at);
+            self.at = end;
+            return Some(Cow::Borrowed(&text[at..end]));
         }
-        line_start = false;
-        let (end, _) = token(text, at);
-        tokens.push(interner.intern(&text[at..end]));
-        at = end;
     }
 }

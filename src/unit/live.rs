@@ -1,10 +1,18 @@
-//! Which statements of a unit can matter to its code: those that make code or data by themselves, and what they name.
+//! Which statements of a unit can matter: to its code, those that make code or data by themselves, and what they name; to
+//! some functions, these and what they name.
 //!
 //! A unit's headers bring thousands of inline functions, types and declarations that nothing of the unit uses. A change of
 //! one of them changes the unit's tokens and nothing else. This is an over-approximation by names alone: what isn't sure
 //! to be unused is live.
 
-use super::groups::{Shape, Statement};
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::assembly;
+use super::declared::{Declaration, Declared};
+use super::groups::{Shape, Statement, StatementId, is_identifier};
 use super::lex::{Interner, Symbol};
 use super::names::{self, Name, Role};
 
@@ -40,49 +48,155 @@ fn signature<'a>(tokens: &'a [Symbol], interner: &'a Interner) -> impl Iterator<
     tokens.iter().map(|token| interner.text(*token)).take_while(|word| *word != b"{")
 }
 
-/// By statement: is it live? `declared` holds the names of each statement.
-pub fn live(tokens: &[Symbol], statements: &[Statement], declared: &[Vec<Name>], interner: &Interner) -> Vec<bool> {
-    let mut ordinary: Vec<Vec<u32>> = vec![Vec::new(); interner.len()];
-    let mut tags = ordinary.clone();
-    for (index, names) in declared.iter().enumerate() {
-        for name in names {
-            let space = if name.role.is_tag() { &mut tags } else { &mut ordinary };
-            space[name.symbol.0 as usize].push(index as u32);
+/// How much of a statement counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// Only what declares: no function body, no initialiser.
+    Signature,
+    Whole,
+}
+
+/// What libclang is given of a unit.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    All,
+    /// By statement: how much of it. A function's signature gets an empty body.
+    Some(Vec<Option<Extent>>),
+}
+
+impl Selection {
+    pub fn of(&self, statement: StatementId) -> Option<Extent> {
+        match self {
+            Selection::All => Some(Extent::Whole),
+            Selection::Some(extents) => extents[statement.0 as usize],
         }
     }
-    let mut live = vec![false; statements.len()];
-    let mut queue = Vec::new();
-    for (index, statement) in statements.iter().enumerate() {
-        if is_root(&tokens[statement.tokens()], statement, &declared[index], interner) {
-            live[index] = true;
-            queue.push(index);
-        }
-    }
-    let empty: &[u32] = &[];
-    while let Some(index) = queue.pop() {
-        let tokens = &tokens[statements[index].tokens()];
-        let mut previous: &[u8] = b"";
+}
+
+/// A unit cut into statements.
+#[derive(Clone, Copy)]
+pub struct Unit<'a> {
+    pub tokens: &'a [Symbol],
+    pub statements: &'a [Statement],
+    pub declared: &'a Declared,
+    pub interner: &'a Interner,
+}
+
+/// By statement: is it live? `names` holds those of each statement.
+pub fn live(tokens: &[Symbol], statements: &[Statement], names: &[Vec<Name>], interner: &Interner) -> Vec<bool> {
+    let declared = Declared::new(names, interner.len());
+    let unit = Unit { tokens, statements, declared: &declared, interner };
+    let is_root = |statement: &StatementId| {
+        let index = statement.0 as usize;
+        is_root(&tokens[statements[index].tokens()], &statements[index], &names[index], interner)
+    };
+    let roots = (0..statements.len() as u32).map(StatementId).filter(is_root);
+    let found = reachable(unit, roots, |_, _| Extent::Whole, |statement| statement.0..statement.0 + 1);
+    found.iter().map(Option::is_some).collect()
+}
+
+/// How much of each statement can matter to `roots`, going by what tokens name: every declaration of a name that is
+/// mentioned anywhere in a statement that counts.
+///
+/// `extent` says how much of a declaration counts for who mentions the name; `together`, with which statements one goes that
+/// counts as a whole.
+pub fn reachable(
+    unit: Unit,
+    roots: impl Iterator<Item = StatementId>,
+    extent: impl Fn(Symbol, Declaration) -> Extent,
+    together: impl Fn(StatementId) -> Range<u32>,
+) -> Vec<Option<Extent>> {
+    let Unit { tokens, statements, declared, interner } = unit;
+    let mut walk = Walk { found: vec![None; statements.len()], queue: Vec::new(), together };
+    roots.for_each(|root| walk.reach(root, Extent::Whole));
+    let words = [&b"struct"[..], b"union", b"enum"].map(|word| interner.find(word));
+    let first_mentions = first_mentions(unit, words);
+    while let Some(id) = walk.queue.pop() {
+        let statement = &statements[id.0 as usize];
+        let end = match walk.found[id.0 as usize] {
+            Some(Extent::Signature) => statement.signature_end(tokens, interner),
+            _ => statement.end,
+        };
+        let tokens = &tokens[statement.start as usize..end as usize];
+        let mut mention = |symbol: Symbol, declarations: &[Declaration]| {
+            for declaration in declarations {
+                walk.reach(declaration.statement, extent(symbol, *declaration));
+            }
+        };
+        let mut previous: Option<Symbol> = None;
         for token in tokens {
             let text = interner.text(*token);
-            let (in_ordinary, in_tags) = match previous {
+            let before = previous.replace(*token);
+            let before_text = before.map_or(&b""[..], |before| interner.text(before));
+            if let Some(name) = aliased(before_text, text).and_then(|name| interner.find(name)) {
+                mention(name, declared.ordinary(name));
+            }
+            if !is_identifier(text) || matches!(before_text, b"." | b"->") {
                 // A member, or a designator.
-                b"." | b"->" => (empty, empty),
-                b"struct" | b"union" | b"enum" => (empty, &tags[token.0 as usize][..]),
-                // Behind an attribute there may be a tag.
-                b")" => (&ordinary[token.0 as usize][..], &tags[token.0 as usize][..]),
-                _ => (&ordinary[token.0 as usize][..], empty),
-            };
-            let named = aliased(previous, text).and_then(|name| interner.find(name));
-            let in_alias = named.map_or(empty, |symbol| &ordinary[symbol.0 as usize][..]);
-            for statement in in_ordinary.iter().chain(in_tags).chain(in_alias) {
-                if !std::mem::replace(&mut live[*statement as usize], true) {
-                    queue.push(*statement as usize);
+                continue;
+            }
+            let is_tag = before.is_some() && words.contains(&before);
+            // Behind an attribute there may be a tag.
+            if is_tag || before_text == b")" {
+                mention(*token, declared.tags(*token));
+                if let Some(statement) = first_mentions.get(token) {
+                    mention(*token, &[Declaration { statement: *statement, role: Role::Record }]);
                 }
             }
-            previous = text;
+            if !is_tag {
+                mention(*token, declared.ordinary(*token));
+            }
+        }
+        for name in assembly::words(tokens, interner).filter_map(|(_, word)| interner.find(word)) {
+            mention(name, declared.ordinary(name));
         }
     }
-    live
+    walk.found
+}
+
+struct Walk<T> {
+    found: Vec<Option<Extent>>,
+    queue: Vec<StatementId>,
+    together: T,
+}
+
+impl<T: Fn(StatementId) -> Range<u32>> Walk<T> {
+    fn reach(&mut self, statement: StatementId, extent: Extent) {
+        let known = &mut self.found[statement.0 as usize];
+        if *known >= Some(extent) {
+            return;
+        }
+        *known = Some(extent);
+        self.queue.push(statement);
+        if extent == Extent::Whole {
+            for other in (self.together)(statement) {
+                self.reach(StatementId(other), extent);
+            }
+        }
+    }
+}
+
+/// Of the tags that the unit never defines: the statement that makes each known at file scope, which is the first to
+/// mention it outside of parentheses (C11 6.2.1).
+fn first_mentions(unit: Unit, words: [Option<Symbol>; 3]) -> FxHashMap<Symbol, StatementId> {
+    let Unit { tokens, statements, declared, interner } = unit;
+    let [open, close] = [&b"("[..], b")"].map(|word| interner.find(word));
+    let mut found = FxHashMap::default();
+    for (id, statement) in (0..).map(StatementId).zip(statements) {
+        let mut depth = 0;
+        for pair in tokens[statement.tokens()].windows(2) {
+            let [word, name] = [pair[0], pair[1]];
+            if Some(word) == open {
+                depth += 1;
+            } else if Some(word) == close {
+                depth -= 1;
+            } else if depth == 0 && words.contains(&Some(word)) && declared.tags(name).is_empty() {
+                found.entry(name).or_insert(id);
+            }
+        }
+    }
+    found
 }
 
 /// The name in a string that stands alone in brackets, as in `alias("name")`.

@@ -123,6 +123,11 @@ impl<'a> Places<'a> {
         Position { file: file.0, line, column: offset - start, order: offset }
     }
 
+    /// The file alone of a position.
+    pub fn file(&self, offset: u32) -> u32 {
+        self.unit.reader.file_at(offset).0
+    }
+
     /// Will an `#include` bring what this file declares?
     pub fn is_public(&self, file: u32) -> bool {
         matches!(self.places[file as usize].class, Class::Public | Class::Compiler)

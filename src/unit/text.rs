@@ -4,6 +4,7 @@
 //! Owns the table of macros and the map from an offset in that text to a source file and line.
 
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use super::expand::{NONE, Token};
 use super::lex::{self, Interner, Kind, Symbol};
@@ -101,6 +102,8 @@ pub struct Reader {
     file: FileId,
     at: usize,
     line_start: bool,
+    /// Offsets of all newlines, found when they are first asked for.
+    newlines: OnceLock<Vec<u32>>,
     /// By symbol: its current definition.
     table: Vec<u32>,
     variable: Symbol,
@@ -123,6 +126,7 @@ impl Reader {
             file: FileId(0),
             at: 0,
             line_start: true,
+            newlines: OnceLock::new(),
             table: Vec::new(),
             variable,
             optional,
@@ -221,9 +225,9 @@ impl Reader {
         let mut pragma = None;
         if at < end {
             let (name_end, _) = lex::token(&self.source[..end], at);
-            let name = self.source[at..name_end].to_vec();
+            let name = &self.source[at..name_end];
             at = lex::gap(&self.source[..end], name_end).end;
-            match name.as_slice() {
+            match name {
                 b"define" => self.define(at, end, start),
                 b"undef" if at < end => {
                     let (name_end, _) = lex::token(&self.source[..end], at);
@@ -409,16 +413,26 @@ impl Reader {
         groups
     }
 
+    /// The file that an offset in the unit's text belongs to.
+    pub fn file_at(&self, offset: u32) -> FileId {
+        self.marker_before(offset).map_or(FileId(0), |marker| marker.file)
+    }
+
+    fn marker_before(&self, offset: u32) -> Option<&Marker> {
+        let index = self.markers.partition_point(|marker| marker.offset <= offset);
+        self.markers[..index].last()
+    }
+
     /// File and line (counted from 1) of an offset in the unit's text, and the offset at which that line starts.
     pub fn location(&self, offset: u32) -> (FileId, u32, u32) {
-        let index = self.markers.partition_point(|marker| marker.offset <= offset);
-        let Some(marker) = index.checked_sub(1).map(|index| self.markers[index]) else {
-            return (FileId(0), 0, 0);
-        };
-        let before = &self.source[marker.offset as usize..offset as usize];
-        let newlines = before.iter().filter(|byte| **byte == b'\n').count() as u32;
-        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at as u32 + 1);
-        (marker.file, marker.line + newlines, marker.offset + start)
+        let Some(marker) = self.marker_before(offset) else { return (FileId(0), 0, 0) };
+        let newlines = self.newlines.get_or_init(|| {
+            let all = (0..).zip(&self.source).filter(|(_, byte)| **byte == b'\n');
+            all.map(|(at, _)| at).collect()
+        });
+        let [first, behind] = [marker.offset, offset].map(|offset| newlines.partition_point(|at| *at < offset));
+        let start = newlines[first..behind].last().map_or(marker.offset, |newline| newline + 1);
+        (marker.file, marker.line + (behind - first) as u32, start)
     }
 }
 

@@ -4,19 +4,23 @@
 //! The request comes as JSON on standard input, the answer leaves as JSON on standard output; both are private to one
 //! version of the program.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
+use crate::closure::boundary::Boundary;
 use crate::closure::{self, Closure, Scope};
 use crate::finding::{Error, FRONT_END, Finding, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 
-use super::clang;
+use super::clang::{self, Parsed};
+use super::expand::Expanded;
 use super::groups::Outline;
+use super::live::Selection;
 use super::place::Places;
 
 /// The hidden subcommand that runs [`serve`].
@@ -32,6 +36,26 @@ pub struct Request {
     /// Prefixes of the kernel source in GCC's file names, with trailing `/`, the overlay's first.
     pub roots: Vec<String>,
     pub scope: Scope,
+    pub parse: Parse,
+}
+
+/// How much of a unit libclang reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parse {
+    /// All of it.
+    All,
+    /// What the closure can reach, going by names; all of it where that turns out to be too little.
+    Closure,
+}
+
+impl Parse {
+    /// The variable of the environment that asks for whole units, to compare with: `all`.
+    pub const VARIABLE: &str = "KLP_EXTRACT_PARSE";
+
+    pub fn chosen() -> Parse {
+        if std::env::var_os(Parse::VARIABLE).is_some_and(|value| value == "all") { Parse::All } else { Parse::Closure }
+    }
 }
 
 /// What the front end used, in seconds of CPU and bytes; GCC's own runs apart.
@@ -42,6 +66,8 @@ pub struct Usage {
     pub closure: f64,
     pub gcc: f64,
     pub peak_memory: u64,
+    /// Why the whole unit had to be parsed, where part of it was to be enough.
+    pub fallback: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,7 +104,8 @@ pub fn serve() -> Result<()> {
     let answer = answer(&request).map_err(|error| match error {
         Error::Refused(findings) => findings,
     });
-    serde_json::to_writer(std::io::stdout().lock(), &answer).map_err(broken)
+    let text = serde_json::to_vec(&answer).map_err(broken)?;
+    std::io::stdout().lock().write_all(&text).map_err(io("write", Path::new("/dev/stdout")))
 }
 
 /// CPU seconds of this process, or of its ended children.
@@ -97,22 +124,150 @@ fn peak_memory() -> u64 {
 }
 
 fn answer(request: &Request) -> Result<Answer> {
-    let clock = || cpu(UsageWho::RUSAGE_SELF);
-    let started = clock();
+    let mut usage = Usage::default();
+    let started = own_cpu();
     let mut unit = super::expanded(&request.command, &request.build)?;
     let outline = Outline::new(&mut unit);
-    let expanded = clock();
+    usage.expand = own_cpu() - started;
     clang::load()?;
-    let parsed = clang::Parsed::new(&unit, &outline)?;
-    let has_parsed = clock();
     let places = Places::new(&unit, request);
-    let closure = closure::close(&unit, &outline, &parsed, &places, &request.scope)?;
-    let usage = Usage {
-        expand: expanded - started,
-        libclang: has_parsed - expanded,
-        closure: clock() - has_parsed,
-        gcc: cpu(UsageWho::RUSAGE_CHILDREN),
-        peak_memory: peak_memory(),
-    };
+    let closure = closed(&unit, &outline, &places, &request.scope, request.parse, &mut usage)?;
+    usage.gcc = cpu(UsageWho::RUSAGE_CHILDREN);
+    usage.peak_memory = peak_memory();
     Ok(Answer { closure, usage })
+}
+
+fn own_cpu() -> f64 {
+    cpu(UsageWho::RUSAGE_SELF)
+}
+
+/// The closure, of as much of the unit as asked for. The library must be loaded.
+pub fn closed(
+    unit: &Expanded,
+    outline: &Outline,
+    places: &Places,
+    scope: &Scope,
+    parse: Parse,
+    usage: &mut Usage,
+) -> Result<Closure> {
+    let started = own_cpu();
+    let boundary = Boundary::new(unit, outline, places, scope);
+    let mut of = |selection: &Selection| {
+        let started = own_cpu();
+        let parsed = Parsed::new(unit, outline, selection)?;
+        let has_parsed = own_cpu();
+        let closure = closure::close(unit, outline, &parsed, places, (scope, &boundary));
+        usage.libclang += has_parsed - started;
+        usage.closure += own_cpu() - has_parsed;
+        closure
+    };
+    if parse == Parse::All {
+        return of(&Selection::All);
+    }
+    let selection = boundary.selection();
+    let selected = own_cpu();
+    let closure = match of(&selection) {
+        Ok(closure) => closure,
+        Err(Error::Refused(findings)) => {
+            let closure = of(&Selection::All)?;
+            usage.fallback = findings.first().map(|finding| finding.message.clone());
+            closure
+        }
+    };
+    usage.closure += selected - started;
+    Ok(closure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::expand;
+    use crate::unit::live::Extent;
+
+    struct Case {
+        unit: Expanded,
+        outline: Outline,
+        request: Request,
+    }
+
+    fn case(text: &str, provided: &[&str]) -> Case {
+        let mut unit = expand::expand(text.as_bytes().to_vec(), "/a.c", &[]).unwrap();
+        let outline = Outline::new(&mut unit);
+        let provided = provided.iter().map(|name| name.to_string()).collect();
+        let command = CompileCommand {
+            source: "/a.c".into(),
+            output: "a.o".into(),
+            compiler: "gcc".into(),
+            args: Vec::new(),
+            object: "a".into(),
+        };
+        let scope = Scope { targets: vec!["target".into()], provided, ..Scope::default() };
+        let request = Request { command, build: "/".into(), roots: vec!["/".into()], scope, parse: Parse::Closure };
+        Case { unit, outline, request }
+    }
+
+    /// The names that the selected statements declare, and how much of them is selected.
+    fn selected(text: &str, provided: &[&str]) -> Vec<(String, Extent)> {
+        let Case { unit, outline, request } = case(text, provided);
+        let places = Places::new(&unit, &request);
+        let selection = Boundary::new(&unit, &outline, &places, &request.scope).selection();
+        let statements = (0..).map(crate::unit::groups::StatementId).zip(&outline.names);
+        let selected = statements.filter_map(|(id, names)| Some((selection.of(id)?, names)));
+        let names = selected.flat_map(|(extent, names)| names.iter().map(move |name| (name, extent)));
+        names.map(|(name, extent)| (unit.interner().string(name.symbol), extent)).collect()
+    }
+
+    /// The closure in both ways, and why the second parsed the whole unit.
+    fn both(text: &str, provided: &[&str]) -> (String, String, Option<String>) {
+        let Case { unit, outline, request } = case(text, provided);
+        let places = Places::new(&unit, &request);
+        clang::load().unwrap();
+        let mut usage = Usage::default();
+        let [all, closure] = [Parse::All, Parse::Closure].map(|parse| {
+            let closure = closed(&unit, &outline, &places, &request.scope, parse, &mut usage).unwrap();
+            serde_json::to_string(&closure).unwrap()
+        });
+        (all, closure, usage.fallback)
+    }
+
+    const UNIT: &str = "# 1 \"/a.c\"\nstruct s { struct t *t; };\nstruct t { int n; };\nstruct unused { int n; };\n\
+        enum { ONE, TWO };\nint helper(struct s *s);\nextern int asm_only;\nextern int in_helper;\n\
+        int helper(struct s *s) { return s->t->n + in_helper; }\nint unused(void) { return 1; }\n\
+        int target(struct s *s) { asm(\"incl asm_only\"); return helper(s) + TWO; }\n";
+
+    #[test]
+    fn only_what_names_lead_to_is_parsed() {
+        let whole = |name: &str| (name.to_string(), Extent::Whole);
+        let mut expected: Vec<_> =
+            ["s", "t", "ONE", "TWO", "helper", "asm_only", "in_helper", "helper", "target"].map(whole).into();
+        assert_eq!(selected(UNIT, &[]), expected);
+        // Nothing counts of the body of what is referred to.
+        expected.remove(6);
+        expected[6].1 = Extent::Signature;
+        assert_eq!(selected(UNIT, &["helper"]), expected);
+    }
+
+    #[test]
+    fn the_closure_is_the_same() {
+        for provided in [&[][..], &["helper"]] {
+            let (all, closure, fallback) = both(UNIT, provided);
+            assert_eq!(all, closure);
+            assert_eq!(fallback, None);
+        }
+    }
+
+    /// GCC has it, and no libclang so far.
+    #[test]
+    fn an_unknown_builtin_is_no_reason_for_more() {
+        let (all, closure, fallback) = both("# 1 \"/a.c\"\nint target(int a) { return __builtin_isdigit(a); }\n", &[]);
+        assert_eq!(all, closure);
+        assert_eq!(fallback, None);
+    }
+
+    #[test]
+    fn what_nothing_declares_takes_the_whole_unit() {
+        let (all, closure, fallback) = both("# 1 \"/a.c\"\nint target(void) { return nobody(1); }\n", &[]);
+        assert_eq!(all, closure);
+        assert!(fallback.is_some_and(|why| why.contains("nobody")));
+    }
 }

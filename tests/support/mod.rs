@@ -2,7 +2,9 @@
 
 pub mod json;
 pub mod kernel;
+pub mod own;
 pub mod sample;
+pub mod scopes;
 pub mod session;
 pub mod trees;
 

@@ -1,0 +1,97 @@
+//! Where the closure ends: what the running kernel's own function or object is referred to for, and what the module takes
+//! with its definition. Known before libclang has read anything, so that it need not read what lies beyond.
+
+use std::collections::BTreeSet;
+
+use crate::unit::declared::Declaration;
+use crate::unit::expand::Expanded;
+use crate::unit::groups::{Outline, Shape, StatementId};
+use crate::unit::lex::Symbol;
+use crate::unit::live::{self, Extent, Selection};
+use crate::unit::names::{self, Role};
+use crate::unit::place::Places;
+
+use super::Scope;
+
+/// The boundary of one unit's closure.
+pub struct Boundary<'a> {
+    unit: &'a Expanded,
+    outline: &'a Outline,
+    places: &'a Places<'a>,
+    scope: &'a Scope,
+    /// Names of static data that no object file has.
+    dissolved: BTreeSet<Symbol>,
+}
+
+impl<'a> Boundary<'a> {
+    pub fn new(unit: &'a Expanded, outline: &'a Outline, places: &'a Places<'a>, scope: &'a Scope) -> Boundary<'a> {
+        Boundary { unit, outline, places, scope, dissolved: dissolved(unit, outline, scope) }
+    }
+
+    /// Is the running kernel's own function or object referred to? `definition` is the unit's, where it has one.
+    pub fn refers(&self, name: &str, definition: Option<StatementId>) -> bool {
+        let must_be_copied = |d: StatementId| self.is_header_inline(d) || self.uses_dissolved(d);
+        self.scope.targets.iter().any(|target| target == name)
+            || (self.scope.provided.contains(name) && !definition.is_some_and(must_be_copied))
+    }
+
+    /// What libclang has to read so that the closure can be computed: all that it can reach, going by names.
+    pub fn selection(&self) -> Selection {
+        let roots = self.scope.targets.iter().chain(&self.scope.shared);
+        let roots = roots.filter_map(|name| self.outline.function_named(self.unit, name));
+        let extent = |symbol: Symbol, declaration: Declaration| {
+            let name = || String::from_utf8_lossy(self.unit.interner().text(symbol));
+            let signature = declaration.role == Role::Function && self.refers(&name(), Some(declaration.statement));
+            if signature { Extent::Signature } else { Extent::Whole }
+        };
+        let together = |statement: StatementId| {
+            let group = &self.outline.groups[self.outline.group_of[statement.0 as usize].0 as usize];
+            group.first.0..group.end.0
+        };
+        let mut found = live::reachable(self.outline.unit(self.unit), roots, extent, together);
+        for (statement, extent) in self.outline.statements.iter().zip(&mut found) {
+            let assembly = || names::is_asm_word(self.unit.text(statement.start as usize));
+            if statement.shape == Shape::Pragma || assembly() {
+                *extent = Some(Extent::Whole);
+            }
+        }
+        Selection::Some(found)
+    }
+
+    /// Does the body of a function mention data that no object file has?
+    fn uses_dissolved(&self, statement: StatementId) -> bool {
+        let statement = &self.outline.statements[statement.0 as usize];
+        let symbols = &self.outline.symbols[statement.tokens()];
+        matches!(statement.shape, Shape::Function(_)) && symbols.iter().any(|symbol| self.dissolved.contains(symbol))
+    }
+
+    /// A function of a header that every unit has for itself: the running kernel's out-of-line copy is another unit's.
+    fn is_header_inline(&self, statement: StatementId) -> bool {
+        let Shape::Function(_) = self.outline.statements[statement.0 as usize].shape else { return false };
+        let start = self.outline.statements[statement.0 as usize].start;
+        let end = self.outline.signature_end(self.unit, statement);
+        let word = |index: u32| self.unit.text(index as usize);
+        !self.places.is_main(self.places.file(self.unit.start_of(start)))
+            && (start..end).any(|index| word(index) == b"static" || live::INLINE.contains(&word(index)))
+    }
+}
+
+/// Static variables that are in no object file. Functions that mention one are copied with it, never referred to: the
+/// running code's may have forwarded its value, or dropped the store.
+fn dissolved(unit: &Expanded, outline: &Outline, scope: &Scope) -> BTreeSet<Symbol> {
+    let Some(is_static) = unit.interner().find(b"static") else { return BTreeSet::new() };
+    let mut found = BTreeSet::new();
+    for (statement, names) in outline.statements.iter().zip(&outline.names) {
+        let mut variables = names.iter().filter(|name| name.role == Role::Variable).peekable();
+        if variables.peek().is_none() || !outline.symbols[statement.tokens()].contains(&is_static) {
+            continue;
+        }
+        for name in variables {
+            let text = unit.interner().string(name.symbol);
+            if !(scope.objects.contains(&text) || scope.provided.contains(&text) || scope.added.contains(&text)) {
+                found.insert(name.symbol);
+            }
+        }
+    }
+    found
+}
