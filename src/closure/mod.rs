@@ -106,6 +106,8 @@ pub struct MacroDefinition {
     pub position: Position,
     /// Of the `#undef` that ends it.
     pub undefined: Option<Position>,
+    /// Does a public header define it before, in another way?
+    pub redefines: bool,
 }
 
 /// The first time that GCC entered a file.
@@ -496,6 +498,12 @@ impl Walk<'_, '_> {
                 used.extend(self.copied(node.group).macros);
             }
         }
+        let mut public: FxHashMap<Symbol, usize> = FxHashMap::default();
+        for (index, definition) in self.unit.reader.macros.iter().enumerate() {
+            if self.places.is_public(definition.file.0) {
+                public.entry(definition.name).or_insert(index);
+            }
+        }
         let macros =
             self.unit.reader.macros.iter().enumerate().filter(|(index, definition)| {
                 used.contains(&(*index as u32)) || !self.places.is_public(definition.file.0)
@@ -506,6 +514,7 @@ impl Walk<'_, '_> {
                 name: self.unit.interner().string(definition.name),
                 position: self.places.position(definition.start),
                 undefined,
+                redefines: public.get(&definition.name).is_some_and(|first| *first < index),
             };
             (index as u32, definition)
         });

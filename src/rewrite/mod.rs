@@ -399,7 +399,8 @@ fn macro_items(
         for section in sections {
             if !inside(definition.position.order) {
                 let text = sources.directive(closure, definition.position)?;
-                let undefine = if changed { format!("#undef {}\n", definition.name) } else { String::new() };
+                let before = changed || definition.redefines;
+                let undefine = if before { format!("#undef {}\n", definition.name) } else { String::new() };
                 items.push(item(section, definition.position, undefine + &text));
             }
             if let Some(undefined) = ends.filter(|position| !inside(position.order)) {
