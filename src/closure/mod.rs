@@ -392,8 +392,7 @@ impl Walk<'_, '_> {
             }
         }
         let found = self.parsed.references(statement, extent, &self.scope.static_locals);
-        let locals =
-            statics::found(self.unit, self.places, &self.outline.statements[statement.0 as usize], &found);
+        let locals = statics::found(self.unit, self.places, &self.outline.statements[statement.0 as usize], &found);
         if !copied && locals.iter().any(|local| !local.fresh) {
             // The header's function would have variables of its own.
             self.copy_renamed(node);

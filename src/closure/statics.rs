@@ -19,16 +19,8 @@ const PREFIX: &str = "klpl_";
 
 /// Those whose state is thrown away anyway: fresh ones do no harm (include/linux/once_lite.h, printk.h, ratelimit.h,
 /// dynamic_debug.h; `__func__` by the compiler). A lock class without lockdep has no bytes, and so no state.
-const THROW_AWAY: &[&str] = &[
-    "__already_done",
-    "__print_once",
-    "__warned",
-    "__func__",
-    "__FUNCTION__",
-    "_rs",
-    "descriptor",
-    "___tp_str",
-];
+const THROW_AWAY: &[&str] =
+    &["__already_done", "__print_once", "__warned", "__func__", "__FUNCTION__", "_rs", "descriptor", "___tp_str"];
 
 /// The descriptors of pr_debug() (include/linux/dynamic_debug.h, dynamic_func_call()) and the pointers of __ADDRESSABLE()
 /// (include/linux/compiler.h), which the linker discards: a counter or a symbol follows.
@@ -41,6 +33,8 @@ pub struct StaticLocal {
     pub function: String,
     /// Which of the function's static variables of this name it is, in the order of the source, from 0.
     pub ordinal: usize,
+    /// The same among all of the function's variables of this name, and how many those are.
+    pub namesakes: (usize, usize),
     /// May a copy start anew? It is constant, or what it holds doesn't matter.
     pub fresh: bool,
     /// The name that the module gives to the running kernel's.
@@ -117,6 +111,7 @@ pub fn found(unit: &Expanded, places: &Places, statement: &Statement, references
         found.push(StaticLocal {
             function: function.clone(),
             ordinal,
+            namesakes: local.namesakes,
             fresh,
             declaration: statics::declaration(unit, local),
             unread,

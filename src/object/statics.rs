@@ -27,7 +27,7 @@ use super::types;
 pub enum Stored {
     /// The object of this symbol.
     As(String),
-    /// Nothing: GCC has done away with it.
+    /// No object: GCC has done away with it, or it was never static.
     Nowhere,
     /// Something that can't be told from others.
     Unknown,
@@ -54,7 +54,8 @@ pub fn base_name(symbol: &str) -> Option<&str> {
 pub fn read(command: &CompileCommand, build: &Path, out: &Path, facts: &Facts) -> Result<StaticVariables> {
     let bytes = types::with_debug_information(command, build, out)?;
     let known = Facts::of(&bytes, &command.source)?;
-    let place = |facts: &Facts, o: &DataObject| (o.name.clone(), facts.sections[o.section].name.clone(), o.offset, o.size);
+    let place =
+        |facts: &Facts, o: &DataObject| (o.name.clone(), facts.sections[o.section].name.clone(), o.offset, o.size);
     let all = |facts: &Facts| facts.objects.iter().map(|object| place(facts, object)).collect::<BTreeSet<_>>();
     if all(&known) != all(facts) {
         return refuse(
@@ -69,8 +70,8 @@ pub fn read(command: &CompileCommand, build: &Path, out: &Path, facts: &Facts) -
 }
 
 impl StaticVariables {
-    /// A function's static variables of this name, in the order of the source. Empty where the unit has no such function or
-    /// variable.
+    /// A function's variables of this name, in the order of the source; those that aren't static are [`Stored::Nowhere`] too.
+    /// Empty where the unit has no such function or variable.
     pub fn of(&self, function: &str, name: &str) -> &[Stored] {
         let key = (function.to_string(), name.to_string());
         self.found.get(&key).map_or(&[], Vec::as_slice)
@@ -202,7 +203,8 @@ fn of_unit<'a>(
                 }
             }
             DW_TAG_variable => {
-                if let Some(function) = inherited {
+                let declares = matches!(entry.attr_value(DW_AT_declaration), Some(AttributeValue::Flag(true)));
+                if let Some(function) = inherited.filter(|_| !declares) {
                     let number = |name| entry.attr(name).and_then(|attr| attr.udata_value()).unwrap_or(0);
                     let file = match entry.attr_value(DW_AT_decl_file) {
                         Some(AttributeValue::FileIndex(file)) => file,
@@ -229,10 +231,8 @@ fn of_unit<'a>(
         }
         function
     };
-    let of_copies: Vec<(usize, BTreeSet<Option<String>>)> = entries
-        .values()
-        .filter_map(|(_, origin, variable)| Some(((*origin)?, variable.symbols.clone())))
-        .collect();
+    let of_copies: Vec<(usize, BTreeSet<Option<String>>)> =
+        entries.values().filter_map(|(_, origin, variable)| Some(((*origin)?, variable.symbols.clone()))).collect();
     for (origin, symbols) in of_copies {
         let mut origin = origin;
         while let Some((_, Some(next), _)) = entries.get(&origin) {

@@ -128,8 +128,7 @@ pub fn extracted(
         shared: true,
     };
     let (closure, _) = closed(&unit, &resolver, place, &naming, &BTreeSet::new())?;
-    let statics =
-        statics::resolve(&unit, &closure, &resolver, &original(project), build, &scratch.join("statics"))?;
+    let statics = statics::resolve(&unit, &closure, &resolver, &original(project), build, &scratch.join("statics"))?;
     let naming = Naming { statics: statics.symbols(), ..naming };
     findings.extend(statics.findings.iter().cloned());
     findings.extend(copy_findings(&unit, &closure, &naming));

@@ -56,21 +56,24 @@ pub fn resolve(
     scratch: &Path,
 ) -> Result<Statics> {
     let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
-    let locals: Vec<&StaticLocal> = copied.flat_map(|node| &node.static_locals).filter(|local| !local.fresh).collect();
+    let all: Vec<&StaticLocal> = copied.flat_map(|node| &node.static_locals).collect();
+    let locals: Vec<&StaticLocal> = all.iter().copied().filter(|local| !local.fresh).collect();
     let mut found = Statics::default();
     if locals.is_empty() {
         return Ok(found);
     }
     let known = statics::read(before, build, scratch, &unit.before.facts)?;
-    let mut kernels: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
+    // By function and declaration: does something in it start anew?
+    let mut anew: BTreeSet<(&str, &str)> =
+        all.iter().filter(|local| local.fresh).map(|local| (&*local.function, &*local.declaration)).collect();
     for local in &locals {
-        let count = locals.iter().filter(|other| (&other.function, &other.name) == (&local.function, &local.name));
+        let count = all.iter().filter(|other| (&other.function, &other.name) == (&local.function, &local.name));
         let fate = match fate(unit, &known, local, count.count()) {
             Fate::Kernels(symbol) => resolver.static_local(&local.new_name, &symbol).map_err(refused),
             Fate::Fresh(finding) if local.unread => Err(format!("{finding}, but its initialiser was not followed")),
             Fate::Fresh(finding) => {
                 found.findings.push(finding);
-                kernels.entry(&local.declaration).or_default().push(false);
+                anew.insert((&local.function, &local.declaration));
                 continue;
             }
             Fate::Unknown(why) => Err(why),
@@ -81,19 +84,21 @@ pub fn resolve(
         });
         match spelled {
             Ok(external) if found.externals.contains_key(&local.new_name) => {
+                anew.insert((&local.function, &local.declaration));
                 found.findings.push(finding(local, &format!("{} is the name of another one's too", external.name)));
             }
-            Ok(external) => {
-                kernels.entry(&local.declaration).or_default().push(true);
-                found.externals.insert(local.new_name.clone(), external);
+            Ok(external) => drop(found.externals.insert(local.new_name.clone(), external)),
+            Err(why) => {
+                // A person may allow that it starts anew.
+                anew.insert((&local.function, &local.declaration));
+                found.findings.push(finding(local, &why));
             }
-            Err(why) => found.findings.push(finding(local, &why)),
         }
     }
     for local in &locals {
-        let together = kernels.get(local.declaration.as_str());
-        if found.externals.contains_key(&local.new_name) && together.is_some_and(|all| all.contains(&false)) {
-            found.findings.push(finding(local, "it is declared together with one that the kernel doesn't have"));
+        let together = anew.contains(&(&*local.function, &*local.declaration));
+        if together && found.externals.remove(&local.new_name).is_some() {
+            found.findings.push(finding(local, "it is declared together with one that starts anew"));
         }
     }
     Ok(found)
@@ -107,33 +112,43 @@ enum Fate {
     Unknown(String),
 }
 
-/// `count`: how many of this name the function has.
+/// `count`: how many static ones of this name the function has.
 fn fate(unit: &UnitPlan, known: &StaticVariables, local: &StaticLocal, count: usize) -> Fate {
     let StaticLocal { name, function, .. } = local;
     let old = known.of(function, name);
     let is_old = unit.changes.old_statics.get(function).is_some_and(|old| old.contains(&local.declaration));
-    let is_changed = unit.changes.functions.contains(function) && !is_old;
-    let after = unit.after_objects.iter().filter(|object| base_name(object) == Some(name) || *object == name).count();
-    match old.get(local.ordinal) {
-        _ if !old.is_empty() && old.len() != count => {
-            Fate::Unknown(format!("{function} had {} of them before the patch, and has {count} now", old.len()))
-        }
-        _ if !old.is_empty() && is_changed => Fate::Unknown(
+    if unit.changes.functions.contains(function) && !is_old && old.iter().any(|stored| *stored != Stored::Nowhere) {
+        return Fate::Unknown(
             "the patch changes its declaration, and the running kernel's stays as it was initialised".into(),
-        ),
+        );
+    }
+    let objects: Vec<&Stored> = old.iter().filter(|stored| **stored != Stored::Nowhere).collect();
+    let (ordinal, all) = local.namesakes;
+    // Debug information doesn't tell which variables are static; those with an address are.
+    let stored = match (objects.len() == count, old.len() == all) {
+        (true, _) => objects.get(local.ordinal).copied(),
+        (false, true) => old.get(ordinal),
+        (false, false) if objects.is_empty() => None,
+        (false, false) => {
+            return Fate::Unknown(format!("{function} had {} of this name before the patch", objects.len()));
+        }
+    };
+    let after = unit.after_objects.iter().filter(|object| base_name(object) == Some(name) || *object == name).count();
+    match stored {
         Some(Stored::As(symbol)) => Fate::Kernels(symbol.clone()),
         Some(Stored::Unknown) => Fate::Unknown("its symbol can't be told from others".into()),
         _ if known.has_unclaimed(name) => Fate::Unknown(format!("{function}'s {name} can't be told from others")),
-        None => {
+        _ if !is_old && unit.changes.functions.contains(function) || old.is_empty() => {
             let message = format!("the patch adds {name} in {function}, which lives in the livepatch");
             Fate::Fresh(Finding::new(DATA_ADDED, message))
         }
-        Some(Stored::Nowhere) if after > known.count(name) => Fate::Unknown(
+        _ if after > known.count(name) => Fate::Unknown(
             "GCC has done away with it in the running kernel, and with the patch it has a use for it".into(),
         ),
-        Some(Stored::Nowhere) => {
-            let message =
-                format!("GCC has done away with {name} of {function}, with the patch and without it; the copy is the only one");
+        _ => {
+            let message = format!(
+                "GCC has done away with {name} of {function}, with the patch and without it; the copy is the only one"
+            );
             Fate::Fresh(Finding::new(DATA_DISSOLVED, message))
         }
     }

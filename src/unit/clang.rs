@@ -59,6 +59,8 @@ pub struct LocalVariable {
     pub length: Option<u64>,
     /// Token that names it.
     pub token: u32,
+    /// The function's other variables of this name: how many are declared before it, and how many there are with it.
+    pub namesakes: (usize, usize),
     /// First token of the statement that declares it.
     pub start: u32,
     /// Its initialiser, whose mentions aren't followed.
@@ -75,6 +77,8 @@ pub struct References {
     pub static_locals: Vec<LocalVariable>,
     /// Tokens that name something, by libclang's word.
     pub named: HashSet<u32>,
+    /// Tokens that name a variable where it is declared, whatever its storage; parameters are none.
+    pub variables: BTreeSet<u32>,
 }
 
 /// The expanded unit as text, one space or newline between tokens.
@@ -518,6 +522,9 @@ impl Visitor<'_, '_> {
             let uses = self.uses.iter().filter(|(declaration, _)| *declaration == local.token).map(|(_, token)| *token);
             let meaning = uses.filter(|token| self.parsed.unit.tokens[*token as usize].symbol == local.name);
             local.uses = meaning.collect::<BTreeSet<u32>>().into_iter().collect();
+            let symbol = |token: &&u32| self.parsed.unit.tokens[**token as usize].symbol == local.name;
+            let before = found.variables.range(..local.token).filter(symbol).count();
+            local.namesakes = (before, found.variables.iter().filter(symbol).count());
         }
         found
     }
@@ -642,10 +649,13 @@ impl Visitor<'_, '_> {
         // SAFETY: all of these take any cursor or type.
         let local = unsafe {
             let owner = clang_getCursorSemanticParent(cursor);
-            if kind(cursor) != CXCursor_VarDecl
-                || kind(owner) != CXCursor_FunctionDecl
-                || clang_Cursor_getStorageClass(cursor) != CX_SC_Static
-            {
+            let storage = clang_Cursor_getStorageClass(cursor);
+            let is_local = kind(cursor) == CXCursor_VarDecl && kind(owner) == CXCursor_FunctionDecl;
+            if !is_local || storage == CX_SC_Extern {
+                return;
+            }
+            self.found.variables.insert(self.token);
+            if storage != CX_SC_Static {
                 return;
             }
             let mut type_of = clang_getCanonicalType(clang_getCursorType(cursor));
@@ -662,6 +672,7 @@ impl Visitor<'_, '_> {
                 stateless: constant || empty,
                 length,
                 token: self.token,
+                namesakes: (0, 0),
                 start: extent(parent).map_or(self.token, |(start, _)| self.parsed.flat.token_at(start)),
                 unread: None,
                 uses: Vec::new(),

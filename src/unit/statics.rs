@@ -147,7 +147,8 @@ impl Writer<'_> {
     fn text(&self, tokens: Range<u32>) -> Option<Range<u32>> {
         let (first, last) = (tokens.start, tokens.end.checked_sub(1)?);
         let invocation = |index: u32| self.unit.tokens.get(index as usize).map_or(NONE, |token| token.invocation);
-        let shared = |inside: u32, outside: u32| invocation(inside) != NONE && invocation(inside) == invocation(outside);
+        let shared =
+            |inside: u32, outside: u32| invocation(inside) != NONE && invocation(inside) == invocation(outside);
         if (first > 0 && shared(first, first - 1)) || shared(last, tokens.end) {
             return None;
         }
