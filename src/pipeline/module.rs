@@ -271,7 +271,8 @@ fn part<'a>(
     let aliases = part.closure.aliases();
     let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));
     part.externals = outside.map(external).collect::<Result<Vec<_>>>()?;
-    part.findings = resolver.read_only_keys(&keys, kernel.source());
+    let keys = keys.into_iter().map(|key| statics.externals.get(&key).map_or(key, |own| own.symbol.clone()));
+    part.findings = resolver.read_only_keys(&keys.collect(), kernel.source());
     if this_module {
         let message =
             "copied code, or an inline function that it calls, uses THIS_MODULE, which would be the livepatch";

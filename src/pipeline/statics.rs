@@ -104,6 +104,9 @@ pub fn resolve(
     Ok(found)
 }
 
+/// What begins the names that __UNIQUE_ID() makes with `__COUNTER__` (include/linux/compiler.h).
+const COUNTED: &str = "__UNIQUE_ID_";
+
 enum Fate {
     /// The running kernel has it, under this name in the unit's object file.
     Kernels(String),
@@ -115,6 +118,9 @@ enum Fate {
 /// `count`: how many static ones of this name the function has.
 fn fate(unit: &UnitPlan, known: &StaticVariables, local: &StaticLocal, count: usize) -> Fate {
     let StaticLocal { name, function, .. } = local;
+    if name.starts_with(COUNTED) {
+        return Fate::Unknown("its name has a number that the patch may move".into());
+    }
     let old = known.of(function, name);
     let is_old = unit.changes.old_statics.get(function).is_some_and(|old| old.contains(&local.declaration));
     if unit.changes.functions.contains(function) && !is_old && old.iter().any(|stored| *stored != Stored::Nowhere) {
