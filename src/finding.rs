@@ -94,7 +94,7 @@ registry! {
     TOKENS_DIFFER Refuse "tokens-differ" "What the compiler would see of the module is not what it sees of the patched kernel (translation validation)."
     MODULE_DOES_NOT_COMPILE Refuse "module-does-not-compile" "The emitted module doesn't compile with the kernel's flags: a fault of the tool, please report it."
     TARGET_NOT_SPELLED Refuse "target-not-spelled" "A function to replace is defined by a macro that the tool doesn't know how to rename."
-    STATIC_LOCAL Refuse "static-local" "A copied function has a static variable whose value must be shared with the running kernel."
+    STATIC_LOCAL Refuse "static-local" "A copied function has a static variable whose value must be shared with the running kernel, and the copy can't be made to use the kernel's: a macro's body declares it, its symbol can't be told, or the patch changes how it is declared. Write it by hand, or allow that the livepatch has one of its own, which starts anew."
     NOT_RELOADABLE Warning "not-reloadable" "The module refers to symbols of the module that it patches; on this kernel that module can't be loaded a second time while the livepatch is there (Documentation/livepatch/module-elf-format.rst)."
     MODULE_UNIDENTIFIED Note "module-unidentified" "Nothing in the target module tells its build apart, so the livepatch can't refuse another build of it."
     OUTPUT_EXISTS Refuse "output-exists" "The output folder exists and differs from what would be written; hand edits are never overwritten."

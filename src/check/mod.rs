@@ -147,7 +147,8 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         let new_name = if target { naming.new_name(name) } else { renamed.get(name).unwrap_or(name).clone() };
         let key = (new_name, role.is_tag());
         let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);
-        let expected = expected(closure, node, target.then_some((name.as_str(), key.0.as_str())), &renamed);
+        let new = target.then_some((name.as_str(), key.0.as_str()));
+        let expected = expected(closure, node, new, &renamed, naming);
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
             (file.clone(), Some(node.position.line))
@@ -193,6 +194,7 @@ fn expected<'a>(
     node: &'a Node,
     target: Option<(&str, &'a str)>,
     renamed: &'a BTreeMap<String, String>,
+    naming: &Naming,
 ) -> Vec<Word<'a>> {
     let tokens = match node.extent {
         Extent::Whole => &node.tokens[..],
@@ -202,9 +204,15 @@ fn expected<'a>(
         let text = closure.texts[(token & !WILDCARD) as usize].as_str();
         (renamed.get(text).map_or(text, String::as_str), token & WILDCARD != 0)
     });
+    let mut words: Vec<Word> = words.collect();
+    if node.extent == Extent::Whole {
+        for edit in node.static_edits(|name| naming.statics.contains_key(name)).into_iter().rev() {
+            words.splice(edit.tokens.clone(), edit.new.iter().map(|word| (word.as_str(), false)));
+        }
+    }
     match (node.extent, target) {
-        (Extent::Signature, _) => sized(without_specifiers(first_declarator(words.collect())), node),
-        (_, None) => words.collect(),
+        (Extent::Signature, _) => sized(without_specifiers(first_declarator(words)), node),
+        (_, None) => words,
         (_, Some((old, new))) => {
             let mut seen = false;
             let rename = |(text, wildcard)| {
@@ -212,7 +220,7 @@ fn expected<'a>(
                 seen |= is_name;
                 (if is_name { new } else { text }, wildcard)
             };
-            words.map(rename).collect()
+            words.into_iter().map(rename).collect()
         }
     }
 }

@@ -7,6 +7,7 @@
 //! It runs beside libclang, in the worker process of [`crate::unit::worker`]; its result is owned data.
 
 pub mod boundary;
+pub mod statics;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,7 +17,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
-use crate::unit::clang::{Need, Parsed, StaticLocal};
+use crate::unit::clang::{Need, Parsed};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
 use crate::unit::lex::Symbol;
@@ -27,6 +28,7 @@ use crate::unit::pragmas::{self, Pragmas};
 use crate::unit::text::MacroId;
 
 use boundary::Boundary;
+use statics::StaticLocal;
 
 /// Why one node needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +191,8 @@ pub struct Scope {
     /// Data objects that the object file of either version has. Static data that is in neither is no state: GCC has done away
     /// with it, as nothing reads what was written, or nothing writes to it.
     pub objects: BTreeSet<String>,
+    /// Static variables of functions that the object file of the unpatched version has, as C names them.
+    pub static_locals: BTreeSet<String>,
     /// Macros whose statements are left out of copied groups (see [`crate::rewrite::wrappers`]).
     pub dropped_macros: BTreeSet<String>,
 }
@@ -372,8 +376,13 @@ impl Walk<'_, '_> {
                 self.reach(sibling, Extent::Whole, Some((node, edge)));
             }
         }
-        let found = self.parsed.references(statement, extent)?;
-        self.graph[node].static_locals = found.static_locals;
+        let found = self.parsed.references(statement, extent, &self.scope.static_locals)?;
+        let locals = statics::found(self.unit, self.places, &self.outline.statements[statement.0 as usize], &found);
+        if !copied && locals.iter().any(|local| !local.fresh) {
+            // The header's function would have variables of its own.
+            self.copy_renamed(node);
+        }
+        self.graph[node].static_locals = locals;
         for reference in found.references {
             let word = self.unit.interner().string(self.unit.tokens[reference.token as usize].symbol);
             match reference.need {
@@ -446,11 +455,16 @@ impl Walk<'_, '_> {
         loop {
             let found = self.graph.node_indices().find(|node| !self.graph[*node].copied && uses(self, *node));
             let Some(node) = found else { return };
-            self.graph[node].copied = true;
-            let names = self.graph[node].names.iter().filter(|(_, role)| *role == Role::Function);
-            self.renamed.extend(names.map(|(name, _)| name.clone()));
-            self.queue.push_back(node);
+            self.copy_renamed(node);
         }
+    }
+
+    /// Copies a function of a public header under another name.
+    fn copy_renamed(&mut self, node: NodeIndex) {
+        self.graph[node].copied = true;
+        let names = self.graph[node].names.iter().filter(|(_, role)| *role == Role::Function);
+        self.renamed.extend(names.map(|(name, _)| name.clone()));
+        self.queue.push_back(node);
     }
 
     /// A function or object is referred to where the running kernel provides it, else taken with its definition.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::finding::{Finding, NOT_RELOADABLE, READ_ONLY_KEY, Result, SYMBOL_UNRESOLVED, refuse};
+use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NOT_RELOADABLE, READ_ONLY_KEY, Result, SYMBOL_UNRESOLVED, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::symbols::{Exports, SymbolTable};
 use crate::link::symbols_file::{Entry, VMLINUX};
@@ -153,6 +153,22 @@ impl<'a> Resolver<'a> {
                 self.running.name, self.running.object
             ),
         )
+    }
+
+    /// The running kernel's object for a function's static variable, under a name of the module's; `symbol` is the unit's
+    /// (`count.3`). Refused too where the object lies elsewhere than this symbol: the numbers are then another build's.
+    pub fn static_local(&self, name: &str, symbol: &str) -> Result<External> {
+        let found = layout::sympos_in(symbol, false, self.facts, &self.layout, self.running.table)?;
+        let object = self.facts.object_named(symbol);
+        let place = object.and_then(|object| self.layout.place(object.section, object.offset));
+        if place.is_some_and(|(_, address)| address != found.address) {
+            return refuse(
+                AMBIGUOUS_SYMBOL,
+                format!("{symbol} lies elsewhere in {} than the layout of this object puts it", self.running.name),
+            );
+        }
+        let external = self.relocation(name, self.running.object, found.position);
+        Ok(External { symbol: symbol.into(), ..external })
     }
 
     /// Static keys that the kernel has made read-only: a jump entry of a module on one makes it write to the key when the

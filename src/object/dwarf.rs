@@ -60,7 +60,7 @@ pub fn read(bytes: &[u8]) -> Result<Types, String> {
 }
 
 /// A section's contents with its relocations applied: all of them are absolute, and a section begins at 0.
-fn relocated<'d>(file: &ElfFile64<'d>, name: &str) -> Result<Cow<'d, [u8]>, String> {
+pub fn relocated<'d>(file: &ElfFile64<'d>, name: &str) -> Result<Cow<'d, [u8]>, String> {
     let Some(section) = file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
     let mut data = section.data().map_err(|e| e.to_string())?.to_vec();
     for (offset, relocation) in section.relocations() {

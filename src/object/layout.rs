@@ -75,6 +75,11 @@ impl Layout {
         self.scattered.contains(&section)
     }
 
+    /// Where the running kernel has a place of the object, as (section, address); nothing where that can't be told.
+    pub fn place(&self, section: usize, offset: u64) -> Option<(u32, u64)> {
+        self.base(section).map(|(index, base)| (index, base.wrapping_add(offset as i64) as u64))
+    }
+
     pub fn base(&self, section: usize) -> Option<Base> {
         self.bases.get(&section).copied()
     }
@@ -126,7 +131,7 @@ pub fn sympos_in(name: &str, is_function: bool, facts: &Facts, layout: &Layout, 
     if named.is_empty() {
         return refuse(SYMBOL_MISSING, format!("the running kernel has no symbol {name}"));
     }
-    let expected = layout.base(section).map(|(index, base)| (index, base.wrapping_add(offset as i64) as u64));
+    let expected = layout.place(section, offset);
     let fits: Vec<usize> =
         (0..named.len()).filter(|i| Some((named[*i].section, named[*i].address)) == expected).collect();
     if binding == Binding::Weak && expected.is_some() && fits.is_empty() {

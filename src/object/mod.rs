@@ -12,6 +12,7 @@ pub mod layout;
 pub mod provenance;
 pub mod references;
 pub mod running;
+pub mod statics;
 pub mod types;
 
 use std::ffi::OsString;

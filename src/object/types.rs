@@ -99,6 +99,15 @@ pub struct Types {
 
 /// The types of a unit. `command` must name the tree that is meant; `out` is a scratch folder of this call's own.
 pub fn read(command: &CompileCommand, build: &Path, out: &Path) -> Result<Types> {
+    let bytes = with_debug_information(command, build, out)?;
+    match dwarf::read(&bytes) {
+        Ok(types) => Ok(types),
+        Err(why) => refuse(OBJECT_INVALID, format!("the types of {} can't be read: {why}", command.source)),
+    }
+}
+
+/// The object file of a unit, compiled with debug information. Arguments as for [`read`].
+pub fn with_debug_information(command: &CompileCommand, build: &Path, out: &Path) -> Result<Vec<u8>> {
     fs::create_dir_all(out).map_err(io("create", out))?;
     let object = out.join("types.o");
     // Whatever the kernel's own choice: plain DWARF in the object itself.
@@ -109,11 +118,7 @@ pub fn read(command: &CompileCommand, build: &Path, out: &Path) -> Result<Types>
         .args([OsString::from("-c"), "-o".into(), object.clone().into(), (&command.source).into()])
         .folder(build)
         .run(&format!("compile {} with debug information", command.source))?;
-    let bytes = fs::read(&object).map_err(io("read", &object))?;
-    match dwarf::read(&bytes) {
-        Ok(types) => Ok(types),
-        Err(why) => refuse(OBJECT_INVALID, format!("the types of {} can't be read: {why}", command.source)),
-    }
+    fs::read(&object).map_err(io("read", &object))
 }
 
 /// How one member changes. Offsets and sizes in bits.

@@ -23,6 +23,7 @@ use crate::unit::gcc;
 
 use super::module::{UnitPlace, closed, copy_findings, roots};
 use super::names::PREFIX;
+use super::statics;
 use super::units::{affected_set, declaration_findings, overlaid};
 use super::{Applied, Patched, UnitPlan, settle};
 
@@ -64,7 +65,7 @@ pub fn compared(project: Project, files: BTreeMap<String, FileState>, scratch: &
     let Project { source, build, command } = project;
     let patched = Patched { headers: Vec::new(), files: files.keys().cloned().collect(), states: files };
     let applied = overlaid(source, patched, Real::All, scratch)?;
-    let old = CompileCommand { source: source.join(&command.source).to_string_lossy().into_owned(), ..command.clone() };
+    let old = original(project);
     let new = applied.comparable.command(command, build)?;
     let changes = changes::compare(&gcc::expanded(&old, build)?, &gcc::expanded(&new, build)?);
     let compile = |command: &CompileCommand, name: &str| {
@@ -72,6 +73,11 @@ pub fn compared(project: Project, files: BTreeMap<String, FileState>, scratch: &
     };
     let (before, after) = (compile(&old, "before")?, compile(&new, "after")?);
     Ok(Compared { applied, changes, before, after })
+}
+
+/// The command that compiles the unpatched unit, from wherever.
+fn original(Project { source, command, .. }: Project) -> CompileCommand {
+    CompileCommand { source: source.join(&command.source).to_string_lossy().into_owned(), ..command.clone() }
 }
 
 /// Stage 5. Refused as a whole where a finding refuses that `allow` (as in [`super::Options`]) doesn't name, and where
@@ -118,9 +124,13 @@ pub fn extracted(
         prefix: PREFIX.into(),
         targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
         distinct: BTreeMap::new(),
+        statics: BTreeMap::new(),
         shared: true,
     };
     let (closure, _) = closed(&unit, &resolver, place, &naming, &BTreeSet::new())?;
+    let statics = statics::resolve(&unit, &closure, &resolver, &original(project), build, &scratch.join("statics"))?;
+    let naming = Naming { statics: statics.symbols(), ..naming };
+    findings.extend(statics.findings.iter().cloned());
     findings.extend(copy_findings(&unit, &closure, &naming));
     settle(&mut findings, allow)?;
     let path = Path::to_path_buf;
@@ -143,7 +153,8 @@ pub fn extracted(
     let own = CompileCommand { source: file.to_string_lossy().into_owned(), ..command.clone() };
     let compiled = check::compile(&own, check::DECLARED, build, &scratch.join("extract.o"))?;
     let aliases = closure.aliases();
-    let externals = compiled.undefined.iter().map(|name| resolver.resolve_alias(name, &aliases));
+    let other = |name: &str| resolver.resolve_alias(name, &aliases);
+    let externals = compiled.undefined.iter().map(|name| statics.resolve(name, other));
     let externals = externals.collect::<Result<Vec<_>>>()?;
     findings.extend(check::validate(&own, build, &closure, &naming)?.findings);
     settle(&mut findings, allow)?;

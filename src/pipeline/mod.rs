@@ -4,6 +4,7 @@ mod evidence;
 pub mod extract;
 mod module;
 mod names;
+mod statics;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -181,7 +182,8 @@ pub fn create(
     let mut findings = plan.findings.clone();
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
-    let closures = module::closures(kernel, plan)?;
+    let closures = module::closures(kernel, plan, scratch)?;
+    findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
     findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
     settle(&mut findings, &options.allow)?;
     progress("linkage and rewrite");

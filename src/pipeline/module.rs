@@ -16,6 +16,7 @@ use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
 use crate::linkage::includes::{self, Include};
 use crate::linkage::{self, External, Resolver, Running};
+use crate::object::statics::base_name;
 use crate::parallel::{join, try_map};
 use crate::patch::Overlay;
 use crate::render::{self, ObjectFile, Replacement};
@@ -26,6 +27,7 @@ use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 
 use super::names::{self, PREFIX};
+use super::statics::{self, Statics};
 use super::{Livepatch, Options, Plan, UnitPlan};
 
 /// A unit and its closure.
@@ -33,6 +35,8 @@ pub struct UnitClosure<'a> {
     pub unit: &'a UnitPlan,
     pub closure: Closure,
     pub(super) naming: Naming,
+    /// Static variables of copied functions.
+    pub statics: Statics,
     /// Its C file in a module of several, without `.c`.
     stem: String,
     resolver: Resolver<'a>,
@@ -60,7 +64,7 @@ pub struct Module {
 }
 
 /// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
-pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan) -> Result<Vec<UnitClosure<'a>>> {
+pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan, scratch: &Path) -> Result<Vec<UnitClosure<'a>>> {
     let several = plan.units.iter().filter(|unit| !unit.affected.targets.is_empty()).count() > 1;
     let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
     let indices: Vec<usize> = (0..plan.units.len()).collect();
@@ -75,9 +79,10 @@ pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan) -> Result<Vec<UnitClosur
             prefix: PREFIX.into(),
             targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
             distinct: distinct[*index].clone(),
+            statics: BTreeMap::new(),
             shared: several,
         };
-        front_end(kernel, plan, unit, naming, stems[*index].clone(), shared).map(Some)
+        front_end(kernel, plan, unit, naming, stems[*index].clone(), shared, scratch).map(Some)
     };
     let mut found = try_map(&indices, |index| closure(index, &BTreeSet::new()))?;
     // A new function that one unit defines and another calls is in nobody's closure yet.
@@ -112,6 +117,7 @@ fn front_end<'a>(
     naming: Naming,
     stem: String,
     shared: &BTreeSet<String>,
+    scratch: &Path,
 ) -> Result<UnitClosure<'a>> {
     let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
     let overlay = &plan.applied.overlay;
@@ -121,7 +127,11 @@ fn front_end<'a>(
         roots: roots(kernel.source(), overlay),
     };
     let (closure, usage) = closed(unit, &resolver, place, &naming, shared)?;
-    Ok(UnitClosure { unit, closure, naming, stem, resolver, usage })
+    let folder = scratch.join(format!("statics-{stem}"));
+    let before = kernel.absolute(&unit.command);
+    let statics = statics::resolve(unit, &closure, &resolver, &before, kernel.build(), &folder)?;
+    let naming = Naming { statics: statics.symbols(), ..naming };
+    Ok(UnitClosure { unit, closure, naming, statics, stem, resolver, usage })
 }
 
 /// The patched version of a unit, as the front end is to read it.
@@ -154,6 +164,7 @@ pub(super) fn closed(
         added: added.cloned().collect(),
         provided: resolver.provided(&copied),
         objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
+        static_locals: statics::names(&unit.before.facts, &unit.after_objects),
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
     };
     let UnitPlace { command, build, roots } = place;
@@ -172,14 +183,9 @@ pub(super) fn roots(source: &Path, overlay: &Overlay) -> Vec<String> {
 /// Copied data: what the patch adds is new, what the kernel already has must not be doubled.
 pub fn copy_findings(unit: &UnitPlan, closure: &Closure, naming: &Naming) -> Vec<Finding> {
     let changes = &unit.changes;
-    let is_local = |object: &str, name: &str| {
-        let number = object.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-    };
     let objects = &unit.before.facts.objects;
-    let exists = |name: &str| objects.iter().any(|object| object.name == name || is_local(&object.name, name));
-    let mut findings = rewrite::static_locals(closure, exists);
-    findings.extend(judge::escapes::findings(closure, &naming.targets));
+    let exists = |name: &str| objects.iter().any(|object| object.name == name || base_name(&object.name) == Some(name));
+    let mut findings = judge::escapes::findings(closure, &naming.targets);
     let copied = closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied);
     let variables = copied.flat_map(|node| node.names.iter().map(move |(name, role)| (node, name, role)));
     for (node, name, _) in variables.filter(|(_, _, role)| **role == Role::Variable) {
@@ -225,7 +231,7 @@ fn part<'a>(
     kernel: &Kernel,
     options: &Options,
     plan: &Plan,
-    UnitClosure { unit, closure, naming, stem, resolver, usage }: UnitClosure<'a>,
+    UnitClosure { unit, closure, naming, statics, stem, resolver, usage }: UnitClosure<'a>,
     several: bool,
     new: &BTreeSet<String>,
     scratch: &Path,
@@ -264,8 +270,10 @@ fn part<'a>(
     let check::Compiled { undefined, keys, this_module } = compiled?;
     let outside = undefined.iter().filter(|name| !new.contains(*name));
     let aliases = part.closure.aliases();
-    part.externals = outside.map(|name| resolver.resolve_alias(name, &aliases)).collect::<Result<Vec<_>>>()?;
-    part.findings = resolver.read_only_keys(&keys, kernel.source());
+    let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));
+    part.externals = outside.map(external).collect::<Result<Vec<_>>>()?;
+    let keys = keys.into_iter().map(|key| statics.externals.get(&key).map_or(key, |own| own.symbol.clone()));
+    part.findings = resolver.read_only_keys(&keys.collect(), kernel.source());
     if this_module {
         let message =
             "copied code, or an inline function that it calls, uses THIS_MODULE, which would be the livepatch";

@@ -252,7 +252,7 @@ fn own_includes(known: &[Include]) -> String {
 fn renamed(unit: &Unit) -> Option<String> {
     let lines = unit.renamed.iter().map(|name| format!("#define {name} {}\n", unit.naming.new_name(name)));
     let lines: String = lines.collect();
-    (!lines.is_empty()).then(|| format!("/* Changed by the patch: the headers have the running kernel's */\n{lines}"))
+    (!lines.is_empty()).then(|| format!("/* The headers have these otherwise: as they were before the patch, or with static variables of their own */\n{lines}"))
 }
 
 fn provenance(item: &Item) -> String {
@@ -301,23 +301,33 @@ fn externals(module: &Unit) -> Option<String> {
             text.push_str(&format!("{comment}\n{line}\n"));
         }
     }
-    let others: Vec<String> = relocations
+    let (locals, others): (Vec<&External>, Vec<&External>) = relocations
         .iter()
         .filter(|external| declared.iter().all(|item| item.name != external.name))
-        .map(|external| format!(" *   {} ({})", external.name, place(external)))
+        .partition(|external| module.naming.statics.contains_key(&external.name));
+    let others: Vec<String> =
+        others.iter().map(|external| format!(" *   {} ({})", external.name, place(external))).collect();
+    let locals: Vec<String> = locals
+        .iter()
+        .map(|external| format!(" *   {} is {} ({})", external.name, external.symbol, place(external)))
         .collect();
     let mut block = String::new();
     if !declared.is_empty() {
         block.push_str("/* Not exported: the running kernel's own, by klp relocation (klp.symbols) */\n");
         block.push_str(&text);
     }
-    if !others.is_empty() {
-        let separator = if declared.is_empty() { "" } else { "\n" };
-        let why = "Not exported either, declared by the headers above:";
-        let alone = "Not exported, declared by the headers above; by klp relocation (klp.symbols):";
-        let title = if declared.is_empty() { alone } else { why };
-        block.push_str(&format!("{separator}/*\n * {title}\n{}\n */\n", others.join("\n")));
-    }
+    let mut listed = |title: &str, lines: &[String]| {
+        if !lines.is_empty() {
+            let separator = if block.is_empty() { "" } else { "\n" };
+            block.push_str(&format!("{separator}/*\n * {title}\n{}\n */\n", lines.join("\n")));
+        }
+    };
+    let others_title = match declared.is_empty() {
+        true => "Not exported, declared by the headers above; by klp relocation (klp.symbols):",
+        false => "Not exported either, declared by the headers above:",
+    };
+    listed(others_title, &others);
+    listed("Static variables of functions: the running kernel's own, by klp relocation (klp.symbols)", &locals);
     (!block.is_empty()).then_some(block)
 }
 

@@ -238,12 +238,12 @@ fn cleaned(texts: &[&str]) -> Vec<String> {
 }
 
 /// Words with the kernel's spacing.
-fn joined(words: &[String]) -> String {
+pub fn joined(words: &[String]) -> String {
     let mut text = String::new();
     for (index, word) in words.iter().enumerate() {
         let before = index.checked_sub(1).map_or("", |before| words[before].as_str());
         let tight = text.is_empty()
-            || matches!(word.as_str(), ")" | "," | "]" | "[")
+            || matches!(word.as_str(), ")" | "," | "]" | "[" | ";")
             || matches!(before, "(" | "[")
             || (before == "*" && word != "*" && (is_identifier(word.as_bytes()) || word == ")"))
             || (before == "*" && word == "*")

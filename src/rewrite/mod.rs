@@ -5,6 +5,7 @@
 
 pub mod declaration;
 mod sources;
+mod statics;
 pub mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +14,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node};
-use crate::finding::{DATA_ADDED, Finding, NAME_TWICE, Result, STATIC_LOCAL, TARGET_NOT_SPELLED, refuse};
-use crate::unit::clang::StaticLocal;
+use crate::finding::{NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
 use crate::unit::groups::GroupId;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
@@ -74,6 +74,8 @@ pub struct Naming {
     pub targets: BTreeSet<String>,
     /// New names of those targets whose name other units of the module replace too.
     pub distinct: BTreeMap<String, String>,
+    /// Static variables of copied functions that are the running kernel's: by their names in the module, the symbols.
+    pub statics: BTreeMap<String, String>,
     /// Are the targets visible to the module's other files?
     pub shared: bool,
 }
@@ -88,23 +90,6 @@ impl Naming {
         self.distinct.get(target).cloned().unwrap_or_else(|| format!("{}{target}", self.prefix))
     }
 }
-
-/// Static locals whose state is thrown away anyway: fresh ones do no harm (include/linux/once_lite.h, printk.h,
-/// ratelimit.h, dynamic_debug.h; `__func__` by the compiler).
-const THROW_AWAY: &[&str] = &[
-    "__already_done",
-    "__print_once",
-    "__warned",
-    "__func__",
-    "__FUNCTION__",
-    "_rs",
-    "descriptor",
-    "__key",
-    "___tp_str",
-];
-
-/// The descriptors of pr_debug() (include/linux/dynamic_debug.h, dynamic_func_call()): a counter follows.
-const DYNAMIC_DEBUG: &str = "__UNIQUE_ID_ddebug";
 
 /// Computes the module's items, in the order of the unit within each section.
 pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Result<Vec<Item>> {
@@ -157,26 +142,6 @@ fn is_called_target(closure: &Closure, naming: &Naming, index: NodeIndex) -> boo
         && uses.any(|edge| edge.weight().kind == EdgeKind::Declaration)
 }
 
-/// Static variables of copied functions that would be fresh copies in the module although their value matters. One
-/// that the running kernel doesn't have (`exists`, by its name in C) is new with the patch.
-pub fn static_locals(closure: &Closure, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
-    let thrown_away = |name: &str| THROW_AWAY.contains(&name) || name.starts_with(DYNAMIC_DEBUG);
-    let kept = |local: &&StaticLocal| !local.constant && !thrown_away(&local.name);
-    let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
-    let finding = |StaticLocal { name, function, .. }: &StaticLocal| {
-        if exists(name) {
-            let message = format!(
-                "{function} has the static variable {name}, whose value the running kernel's function keeps; a copy \
-                 would start anew"
-            );
-            Finding::new(STATIC_LOCAL, message)
-        } else {
-            Finding::new(DATA_ADDED, format!("the patch adds {name} in {function}, which lives in the livepatch"))
-        }
-    };
-    copied.flat_map(|node| node.static_locals.iter().filter(kept).map(finding)).collect()
-}
-
 fn by_group(closure: &Closure) -> BTreeMap<GroupId, Vec<NodeIndex>> {
     let mut groups: BTreeMap<GroupId, Vec<NodeIndex>> = BTreeMap::new();
     for index in closure.graph.node_indices() {
@@ -218,6 +183,7 @@ fn copied(
         if matches!(role, Role::Function | Role::Variable) {
             section = Section::Code;
         }
+        statics::edit(closure, sources, node, naming, text.start, &mut replacements, &mut edits)?;
         let target = *role == Role::Function && naming.targets.contains(declared);
         let found = match role {
             _ if target => "target",
@@ -282,6 +248,7 @@ fn copied(
         }
     }
     replacements.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    replacements.dedup();
     for (at, length, new) in replacements {
         text.text.replace_range(at..at + length, &new);
     }

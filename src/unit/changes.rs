@@ -59,6 +59,9 @@ pub struct Changes {
     /// Names at file scope, other than functions', that only the patched version declares.
     pub added: Vec<String>,
     pub removed: Vec<String>,
+    /// By function of [`Changes::functions`]: the declarations of its static variables as they were, a blank between the
+    /// tokens.
+    pub old_statics: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Changes {
@@ -239,6 +242,10 @@ fn compare_name(changes: &mut Changes, name: String, before: Uses, after: Uses, 
         (Some(old), Some(new)) => {
             if !equal(before.0.tokens(old), after.0.tokens(new), interner) {
                 changes.functions.push(name.clone());
+                let old = static_declarations(before.0.tokens(old), interner);
+                if !old.is_empty() {
+                    changes.old_statics.insert(name.clone(), old);
+                }
             }
         }
         (None, Some(new)) => changes.add_function(name.clone(), after.0.is_static(new, interner)),
@@ -261,6 +268,27 @@ fn compare_name(changes: &mut Changes, name: String, before: Uses, after: Uses, 
         };
         changes.declarations.push(Declaration { name, what });
     }
+}
+
+/// The declarations of static variables in a function's body.
+fn static_declarations(function: &[Symbol], interner: &Interner) -> BTreeSet<String> {
+    let text = |token: &Symbol| interner.string(*token);
+    let body = function.iter().position(|token| interner.text(*token) == b"{").unwrap_or(function.len());
+    let mut found = BTreeSet::new();
+    for (at, _) in function.iter().enumerate().skip(body).filter(|(_, token)| interner.text(**token) == b"static") {
+        let mut depth = 0;
+        let end = function[at..].iter().position(|token| {
+            match interner.text(*token) {
+                b"(" | b"[" | b"{" => depth += 1,
+                b")" | b"]" | b"}" => depth -= 1,
+                _ => {}
+            }
+            depth <= 0 && interner.text(*token) == b";"
+        });
+        let tokens = &function[at..end.map_or(function.len(), |length| at + length + 1)];
+        found.insert(tokens.iter().map(text).collect::<Vec<_>>().join(" "));
+    }
+    found
 }
 
 /// Is it the initialiser alone that differs?

@@ -6,11 +6,11 @@
 #![allow(unsafe_code, reason = "libclang is a C library; every call below passes handles that libclang made and owns")]
 #![allow(non_upper_case_globals, reason = "clang-sys spells the enumerators of libclang as constants")]
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_void};
 
 use clang_sys::*;
 use rustc_hash::FxHashSet;
-use serde::{Deserialize, Serialize};
 
 use crate::finding::{FRONT_END, Result, TOOL_MISSING, refuse};
 
@@ -22,6 +22,7 @@ use super::groups::{Outline, StatementId};
 use super::lex::{Kind, Symbol};
 use super::live::{Extent, Selection};
 use super::names;
+use super::statics;
 
 /// What a mention needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,19 +43,37 @@ pub struct Reference {
     pub need: Need,
 }
 
-/// A variable with static storage inside of a function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StaticLocal {
-    pub name: String,
+/// A variable with static storage inside of a function, by its tokens.
+#[derive(Debug, Clone)]
+pub struct LocalVariable {
+    pub name: Symbol,
     pub function: String,
-    pub constant: bool,
+    /// Is it constant, or without any bytes (`struct lock_class_key` without lockdep)?
+    pub stateless: bool,
+    /// Elements of the array that it is, where it is one.
+    pub length: Option<u64>,
+    /// Token that names it.
+    pub token: u32,
+    /// The function's other variables of this name: how many are declared before it, and how many there are with it.
+    pub namesakes: (usize, usize),
+    /// First token of the statement that declares it.
+    pub start: u32,
+    /// Its initialiser, whose mentions aren't followed.
+    pub unread: Option<std::ops::Range<u32>>,
+    /// Tokens that mean it.
+    pub uses: Vec<u32>,
 }
 
 /// Everything that a statement refers to.
 #[derive(Debug, Default)]
 pub struct References {
     pub references: Vec<Reference>,
-    pub static_locals: Vec<StaticLocal>,
+    /// In the order of their names.
+    pub static_locals: Vec<LocalVariable>,
+    /// Tokens that name something, by libclang's word.
+    pub named: FxHashSet<u32>,
+    /// Tokens that name a variable where it is declared, whatever its storage; parameters are none.
+    pub variables: BTreeSet<u32>,
 }
 
 /// A unit that libclang has parsed.
@@ -287,8 +306,10 @@ impl<'a> Parsed<'a> {
         lengths.filter_map(|length| u64::try_from(length).ok()).max()
     }
 
-    /// Everything that a statement mentions, in the order of the mentions. Refused where libclang was not given as much of it.
-    pub fn references(&self, statement: StatementId, extent: Extent) -> Result<References> {
+    /// Everything that a statement mentions, in the order of the mentions. Static variables of a function that are named in
+    /// `kept` won't be initialised: what only their initialisers mention is left out. Refused where libclang was not given
+    /// as much of the statement.
+    pub fn references(&self, statement: StatementId, extent: Extent, kept: &BTreeSet<String>) -> Result<References> {
         if self.selection.of(statement) < Some(extent) {
             let place = self.place(self.outline.statements[statement.0 as usize].start);
             return refuse(FRONT_END, format!("what is declared at {place} is needed, but was thought not to be"));
@@ -301,8 +322,10 @@ impl<'a> Parsed<'a> {
         let mut visitor = Visitor {
             parsed: self,
             limit,
+            kept,
             covered: FxHashSet::default(),
             seen: FxHashSet::default(),
+            uses: Vec::new(),
             found: References::default(),
             token: 0,
         };
@@ -312,7 +335,7 @@ impl<'a> Parsed<'a> {
             unsafe { clang_visitChildren(*cursor, descend, (&raw mut visitor).cast::<c_void>()) };
         }
         visitor.audit(statement, end);
-        Ok(visitor.found)
+        Ok(visitor.finish())
     }
 }
 
@@ -320,9 +343,13 @@ struct Visitor<'a, 'b> {
     parsed: &'b Parsed<'a>,
     /// Cursors from this offset on are not looked at.
     limit: u32,
+    /// Static variables of functions whose initialisers are left out.
+    kept: &'b BTreeSet<String>,
     /// Offsets of the tokens that a cursor accounts for.
     covered: FxHashSet<u32>,
     seen: FxHashSet<(StatementId, u8)>,
+    /// Mentions of a function's variables: the token that declares it, and the one that means it.
+    uses: Vec<(u32, u32)>,
     found: References,
     /// Token of the mention under way.
     token: u32,
@@ -331,7 +358,7 @@ struct Visitor<'a, 'b> {
 extern "C" fn descend(cursor: CXCursor, parent: CXCursor, data: CXClientData) -> CXChildVisitResult {
     // SAFETY: `data` is the visitor that `references` lends for the time of the call.
     let visitor = unsafe { &mut *data.cast::<Visitor>() };
-    if extent(cursor).is_some_and(|(start, _)| start >= visitor.limit) {
+    if extent(cursor).is_some_and(|(start, _)| start >= visitor.limit || visitor.is_unread(start)) {
         return CXChildVisit_Continue;
     }
     visitor.visit(cursor, parent);
@@ -385,10 +412,30 @@ impl Visitor<'_, '_> {
         // SAFETY: takes any cursors.
         let refers = unsafe { clang_Cursor_isNull(referenced) == 0 && clang_equalCursors(referenced, cursor) == 0 };
         if refers {
+            self.found.named.insert(self.token);
             self.refer(cursor, parent, referenced);
         }
         self.complete_types(cursor, parent);
-        self.static_local(cursor);
+        self.static_local(cursor, parent);
+    }
+
+    fn is_unread(&self, offset: u32) -> bool {
+        let token = self.parsed.flat.token_at(offset);
+        self.found.static_locals.iter().any(|local| local.unread.as_ref().is_some_and(|range| range.contains(&token)))
+    }
+
+    fn finish(self) -> References {
+        let mut found = self.found;
+        found.static_locals.sort_by_key(|local| local.token);
+        for local in &mut found.static_locals {
+            let uses = self.uses.iter().filter(|(declaration, _)| *declaration == local.token).map(|(_, token)| *token);
+            let meaning = uses.filter(|token| self.parsed.unit.tokens[*token as usize].symbol == local.name);
+            local.uses = meaning.collect::<BTreeSet<u32>>().into_iter().collect();
+            let symbol = |token: &&u32| self.parsed.unit.tokens[**token as usize].symbol == local.name;
+            let before = found.variables.range(..local.token).filter(symbol).count();
+            local.namesakes = (before, found.variables.iter().filter(symbol).count());
+        }
+        found
     }
 
     fn refer(&mut self, cursor: CXCursor, parent: CXCursor, referenced: CXCursor) {
@@ -450,6 +497,7 @@ impl Visitor<'_, '_> {
         let parent = unsafe { clang_getCursorSemanticParent(canonical) };
         // Not `== CXCursor_TranslationUnit`: that enumerator's value changed with LLVM 16 (300, now 350).
         if kind(parent) == CXCursor_FunctionDecl {
+            self.uses.push((self.parsed.flat.token_at(location(canonical)), self.token));
             return;
         }
         self.object(canonical, definition(referenced), false);
@@ -502,28 +550,46 @@ impl Visitor<'_, '_> {
         operator < offsets.len() && matches!(self.parsed.unit.text(operator), b"+" | b"-")
     }
 
-    fn static_local(&mut self, cursor: CXCursor) {
-        if kind(cursor) != CXCursor_VarDecl {
+    fn static_local(&mut self, cursor: CXCursor, parent: CXCursor) {
+        if !matches!(kind(cursor), CXCursor_VarDecl | CXCursor_ParmDecl | CXCursor_FieldDecl) {
             return;
         }
+        self.found.named.insert(self.token);
         // SAFETY: all of these take any cursor or type.
-        unsafe {
-            let parent = clang_getCursorSemanticParent(cursor);
-            if kind(parent) != CXCursor_FunctionDecl || clang_Cursor_getStorageClass(cursor) != CX_SC_Static {
+        let local = unsafe {
+            let owner = clang_getCursorSemanticParent(cursor);
+            let storage = clang_Cursor_getStorageClass(cursor);
+            let is_local = kind(cursor) == CXCursor_VarDecl && kind(owner) == CXCursor_FunctionDecl;
+            if !is_local || storage == CX_SC_Extern {
+                return;
+            }
+            self.found.variables.insert(self.token);
+            if storage != CX_SC_Static {
                 return;
             }
             let mut type_of = clang_getCanonicalType(clang_getCursorType(cursor));
+            let length = u64::try_from(clang_getArraySize(type_of)).ok();
+            let empty = clang_Type_getSizeOf(type_of) == 0;
             let mut constant = clang_isConstQualifiedType(type_of) != 0;
             while matches!(type_of.kind, CXType_ConstantArray | CXType_IncompleteArray) {
                 type_of = clang_getCanonicalType(clang_getArrayElementType(type_of));
                 constant |= clang_isConstQualifiedType(type_of) != 0;
             }
-            self.found.static_locals.push(StaticLocal {
-                name: owned(clang_getCursorSpelling(cursor)),
-                function: owned(clang_getCursorSpelling(parent)),
-                constant,
-            });
-        }
+            LocalVariable {
+                name: self.parsed.unit.tokens[self.token as usize].symbol,
+                function: owned(clang_getCursorSpelling(owner)),
+                stateless: constant || empty,
+                length,
+                token: self.token,
+                namesakes: (0, 0),
+                start: extent(parent).map_or(self.token, |(start, _)| self.parsed.flat.token_at(start)),
+                unread: None,
+                uses: Vec::new(),
+            }
+        };
+        let is_kept = !local.stateless && self.kept.contains(&self.parsed.unit.interner().string(local.name));
+        let unread = if is_kept { statics::initialiser(self.parsed.unit, local.token) } else { None };
+        self.found.static_locals.push(LocalVariable { unread, ..local });
     }
 
     /// Looks up every identifier that no cursor accounts for but that names something at file scope: attributes are
@@ -535,7 +601,8 @@ impl Visitor<'_, '_> {
         let text = |index: usize| if index >= range.start as usize { parsed.unit.text(index) } else { b"" };
         for index in range.start as usize..(end.min(range.end)) as usize {
             let token = &parsed.unit.tokens[index];
-            if token.kind != Kind::Identifier || self.covered.contains(&parsed.flat.offsets[index]) {
+            let offset = parsed.flat.offsets[index];
+            if token.kind != Kind::Identifier || self.covered.contains(&offset) || self.is_unread(offset) {
                 continue;
             }
             self.token = index as u32;

@@ -16,6 +16,7 @@ pub mod live;
 pub mod names;
 pub mod place;
 pub mod pragmas;
+pub mod statics;
 pub mod text;
 pub mod worker;
 

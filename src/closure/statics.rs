@@ -1,0 +1,124 @@
+//! Static variables of functions: which of them hold what the running kernel's function has left there, and the edits that
+//! make the copied function use the kernel's.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::clang::{LocalVariable, References};
+use crate::unit::expand::Expanded;
+use crate::unit::groups::Statement;
+use crate::unit::place::{Places, Position};
+use crate::unit::statics;
+
+use super::Node;
+
+/// Prefix of the names under which the module refers to them.
+const PREFIX: &str = "klpl_";
+
+/// Those whose state is thrown away anyway: fresh ones do no harm (include/linux/once_lite.h, printk.h, ratelimit.h,
+/// dynamic_debug.h; `__func__` by the compiler). A lock class without lockdep has no bytes, and so no state.
+const THROW_AWAY: &[&str] =
+    &["__already_done", "__print_once", "__warned", "__func__", "__FUNCTION__", "_rs", "descriptor", "___tp_str"];
+
+/// The descriptors of pr_debug() (include/linux/dynamic_debug.h, dynamic_func_call()) and the pointers of __ADDRESSABLE()
+/// (include/linux/compiler.h), which the linker discards: a counter or a symbol follows.
+const THROW_AWAY_PREFIXES: &[&str] = &["__UNIQUE_ID_ddebug", "__UNIQUE_ID___addressable_"];
+
+/// A static variable of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticLocal {
+    pub name: String,
+    pub function: String,
+    /// Which of the function's static variables of this name it is, in the order of the source, from 0.
+    pub ordinal: usize,
+    /// The same among all of the function's variables of this name, and how many those are.
+    pub namesakes: (usize, usize),
+    /// May a copy start anew? It is constant, or what it holds doesn't matter.
+    pub fresh: bool,
+    /// The name that the module gives to the running kernel's.
+    pub new_name: String,
+    /// The tokens of its declaration, a blank between them.
+    pub declaration: String,
+    /// Was what only its initialiser mentions left out of the closure?
+    pub unread: bool,
+    /// What makes the running kernel's of it, or why that can't be done.
+    pub edits: Result<Vec<StaticEdit>, String>,
+}
+
+/// A change of a function's text, and the same of its tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticEdit {
+    /// In [`Node::tokens`].
+    pub tokens: Range<usize>,
+    pub start: Position,
+    /// Behind the last character.
+    pub end: Position,
+    /// The tokens that take their place.
+    pub new: Vec<String>,
+}
+
+impl Node {
+    /// The edits for those of the static variables that are chosen by their new names, from first to last; none lies in
+    /// another one.
+    pub fn static_edits(&self, is_chosen: impl Fn(&str) -> bool) -> Vec<&StaticEdit> {
+        let chosen = self.static_locals.iter().filter(|local| is_chosen(&local.new_name));
+        let mut edits: Vec<&StaticEdit> = chosen.filter_map(|local| local.edits.as_ref().ok()).flatten().collect();
+        edits.sort_by_key(|edit| (edit.tokens.start, std::cmp::Reverse(edit.tokens.end)));
+        let mut end = 0;
+        edits.retain(|edit| {
+            let apart = edit.tokens.start >= end;
+            end = end.max(edit.tokens.end);
+            apart
+        });
+        edits
+    }
+}
+
+/// May a variable of this name start anew in a copy?
+pub fn is_thrown_away(name: &str) -> bool {
+    THROW_AWAY.contains(&name) || THROW_AWAY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The static variables of one statement, which libclang has found in it.
+pub fn found(unit: &Expanded, places: &Places, statement: &Statement, references: &References) -> Vec<StaticLocal> {
+    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    let mut found = Vec::new();
+    for local in &references.static_locals {
+        let LocalVariable { function, stateless, .. } = local;
+        let name = unit.interner().string(local.name);
+        let count = counts.entry((function, name.clone())).or_default();
+        let ordinal = *count;
+        *count += 1;
+        let number = if ordinal == 0 { String::new() } else { format!("_{}", ordinal + 1) };
+        let new_name = format!("{PREFIX}{function}_{name}{number}");
+        let fresh = *stateless || is_thrown_away(&name);
+        let edits = match fresh {
+            true => Ok(Vec::new()),
+            false => statics::edits(unit, statement.start..statement.end, references, local, &new_name),
+        };
+        let owned = |edit: statics::Edit| {
+            let relative = |token: u32| (token - statement.start) as usize;
+            StaticEdit {
+                tokens: relative(edit.tokens.start)..relative(edit.tokens.end),
+                start: places.position(edit.text.start),
+                end: places.position(edit.text.end),
+                new: edit.new,
+            }
+        };
+        let unread = local.unread.clone().is_some_and(|range| statics::mentions(unit, range));
+        found.push(StaticLocal {
+            function: function.clone(),
+            ordinal,
+            namesakes: local.namesakes,
+            fresh,
+            declaration: statics::declaration(unit, local),
+            unread,
+            edits: edits.map(|edits| edits.into_iter().map(owned).collect()),
+            name,
+            new_name,
+        });
+    }
+    found
+}

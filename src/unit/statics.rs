@@ -1,0 +1,282 @@
+//! Static variables of functions, by their tokens: how a function reads when such a variable is the running kernel's.
+//!
+//! Its declaration becomes `extern` and loses its initialiser, and its name gives way to one of the whole module:
+//! `static int count = 1;` and `count++` become `extern int klpl_f_count;` and `klpl_f_count++`. Whatever the source
+//! spells stays as it is spelled. What a macro's body spells can't be edited in one place alone, and is told.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::clang::{LocalVariable, References};
+use super::expand::{Expanded, NONE, Token};
+use super::lex::Kind;
+use super::names::is_attribute_word;
+
+/// A change of the unit's tokens, and of the text that they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    pub tokens: Range<u32>,
+    /// In the unit's text.
+    pub text: Range<u32>,
+    /// The tokens that take their place.
+    pub new: Vec<String>,
+}
+
+/// Words of an attribute that is about where an object lies: GCC takes none in a function for what lies elsewhere.
+const OF_DEFINITIONS: &[&str] = &["section", "used", "alias", "weak"];
+
+/// The tokens between a variable's `=` and the `,` or `;` behind it, with the `=`.
+pub fn initialiser(unit: &Expanded, name: u32) -> Option<Range<u32>> {
+    let end = declarator_end(unit, name);
+    let start = next(unit, name + 1, |text| text == b"=")?;
+    (start < end).then_some(start..end)
+}
+
+/// Does a range of tokens name anything?
+pub fn mentions(unit: &Expanded, tokens: Range<u32>) -> bool {
+    unit.tokens[tokens.start as usize..tokens.end as usize].iter().any(|token| token.kind == Kind::Identifier)
+}
+
+/// The tokens of a variable's declaration from `static` to `;`, a blank between them.
+pub fn declaration(unit: &Expanded, local: &LocalVariable) -> String {
+    let start = (local.start..local.token).find(|index| unit.text(*index as usize) == b"static");
+    let tokens = start.unwrap_or(local.start)..declaration_end(unit, local.token) + 1;
+    let words = tokens.filter(|index| (*index as usize) < unit.tokens.len());
+    words.map(|index| String::from_utf8_lossy(unit.text(index as usize)).into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// The `,` or `;` behind a declarator.
+fn declarator_end(unit: &Expanded, name: u32) -> u32 {
+    next(unit, name + 1, |text| matches!(text, b"," | b";")).unwrap_or(unit.tokens.len() as u32)
+}
+
+/// The `;` behind a declaration.
+fn declaration_end(unit: &Expanded, name: u32) -> u32 {
+    next(unit, name + 1, |text| text == b";").unwrap_or(unit.tokens.len() as u32)
+}
+
+/// The first token from `at` on that is no part of a bracket opened there. A bracket closed that was not opened ends the
+/// search: the name stands in parentheses.
+fn next(unit: &Expanded, at: u32, wanted: impl Fn(&[u8]) -> bool) -> Option<u32> {
+    let mut depth = 0i32;
+    for index in at as usize..unit.tokens.len() {
+        let text = unit.text(index);
+        if depth <= 0 && wanted(text) {
+            return Some(index as u32);
+        }
+        match text {
+            b"(" | b"[" | b"{" => depth += 1,
+            b")" | b"]" => depth -= 1,
+            b"}" if depth <= 0 => return None,
+            b"}" => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The edits by which a function's static variable `local` becomes the running kernel's under the name `new_name`, or why
+/// that can't be. `function` are the function's tokens, `references` what libclang says of them.
+pub fn edits(
+    unit: &Expanded,
+    function: Range<u32>,
+    references: &References,
+    local: &LocalVariable,
+    new_name: &str,
+) -> Result<Vec<Edit>, String> {
+    let writer = Writer { unit, local, new_name };
+    let mut edits = match writer.declaration() {
+        Some(edits) => edits,
+        None => vec![writer.whole_declaration()?],
+    };
+    let dropped = |token: u32| {
+        let unread = references.static_locals.iter().filter_map(|local| local.unread.as_ref());
+        unread.chain(initialiser(unit, local.token).as_ref()).any(|range| range.contains(&token))
+    };
+    let mut renamed: BTreeSet<u32> = BTreeSet::from([unit.tokens[local.token as usize].source]);
+    for token in local.uses.iter().copied().filter(|token| !dropped(*token)) {
+        let Some(text) = writer.spelled(token) else {
+            return Err(format!("{} mentions it", writer.macro_of(token)));
+        };
+        renamed.insert(text.start);
+        edits.push(Edit { tokens: token..token + 1, text, new: vec![new_name.into()] });
+    }
+    for token in function.clone().filter(|token| unit.tokens[*token as usize].symbol == local.name) {
+        let means_it = token == local.token || local.uses.contains(&token) || dropped(token);
+        if means_it {
+            continue;
+        }
+        let before = if token > function.start { unit.text(token as usize - 1) } else { b"" };
+        let apart = matches!(before, b"." | b"->" | b"goto" | b"struct" | b"union" | b"enum");
+        if !apart && !references.named.contains(&token) {
+            return Err("what one mention of its name means can't be told".into());
+        }
+        if renamed.contains(&unit.tokens[token as usize].source) {
+            return Err("a macro takes its name for two things".into());
+        }
+    }
+    edits.sort_by_key(|edit| (edit.tokens.start, std::cmp::Reverse(edit.tokens.end)));
+    Ok(edits)
+}
+
+struct Writer<'a> {
+    unit: &'a Expanded,
+    local: &'a LocalVariable,
+    new_name: &'a str,
+}
+
+impl Writer<'_> {
+    fn token(&self, index: u32) -> &Token {
+        &self.unit.tokens[index as usize]
+    }
+
+    fn word(&self, index: u32) -> &[u8] {
+        self.unit.text(index as usize)
+    }
+
+    /// Where the source spells this very token, be it as a macro's argument.
+    fn spelled(&self, index: u32) -> Option<Range<u32>> {
+        let token = self.token(index);
+        let length = self.word(index).len() as u32;
+        let text = token.source..token.source.checked_add(length)?;
+        let is_there = self.unit.reader.source.get(text.start as usize..text.end as usize) == Some(self.word(index));
+        (token.expansion == NONE && token.source != NONE && is_there).then_some(text)
+    }
+
+    /// The text of a range of tokens, if no other token comes from it.
+    fn text(&self, tokens: Range<u32>) -> Option<Range<u32>> {
+        let (first, last) = (tokens.start, tokens.end.checked_sub(1)?);
+        let invocation = |index: u32| self.unit.tokens.get(index as usize).map_or(NONE, |token| token.invocation);
+        let shared =
+            |inside: u32, outside: u32| invocation(inside) != NONE && invocation(inside) == invocation(outside);
+        if (first > 0 && shared(first, first - 1)) || shared(last, tokens.end) {
+            return None;
+        }
+        let start = match self.unit.invocations.get(invocation(first) as usize) {
+            Some(invocation) => invocation.start,
+            None => self.spelled(first)?.start,
+        };
+        let end = match self.unit.invocations.get(invocation(last) as usize) {
+            Some(invocation) => invocation.end,
+            None => self.spelled(last)?.end,
+        };
+        Some(start..end)
+    }
+
+    fn macro_of(&self, index: u32) -> String {
+        let interner = self.unit.interner();
+        let named = self.unit.chain(self.token(index)).last();
+        named.map_or("a macro".into(), |id| {
+            format!("the macro {}", interner.string(self.unit.reader.macros[id.0 as usize].name))
+        })
+    }
+
+    /// The declaration's tokens, up to its `;`.
+    fn statement(&self) -> Range<u32> {
+        self.local.start..declaration_end(self.unit, self.local.token)
+    }
+
+    /// Its attributes that only a definition may have.
+    fn definition_attributes(&self) -> Vec<Range<u32>> {
+        let mut found = Vec::new();
+        let statement = self.statement();
+        let mut at = statement.start;
+        while at < statement.end {
+            let start = at;
+            at += 1;
+            if !is_attribute_word(self.word(start)) || self.word(at) != b"(" {
+                continue;
+            }
+            let mut depth = 0;
+            while at < statement.end {
+                match self.word(at) {
+                    b"(" => depth += 1,
+                    b")" => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+            let named = |index: u32| {
+                let word = String::from_utf8_lossy(self.word(index)).into_owned();
+                OF_DEFINITIONS.contains(&word.trim_matches('_'))
+            };
+            if (start..at).any(named) {
+                found.push(start..at);
+            }
+        }
+        found
+    }
+
+    /// The `static` of the declaration; other words `static` are in its initialisers.
+    fn storage(&self) -> Option<u32> {
+        (self.local.start..self.local.token).find(|index| self.word(*index) == b"static")
+    }
+
+    fn length(&self) -> Option<(u32, String)> {
+        let open = self.local.token + 1;
+        let unsized_array = self.word(open) == b"[" && self.word(open + 1) == b"]";
+        unsized_array.then(|| self.local.length.map(|length| (open, length.to_string()))).flatten()
+    }
+
+    /// The edits of the declaration where the source spells it so far that each can be made alone.
+    fn declaration(&self) -> Option<Vec<Edit>> {
+        let edit = |tokens: Range<u32>, new: Vec<String>| {
+            let text = self.text(tokens.clone())?;
+            Some(Edit { tokens, text, new })
+        };
+        let storage = self.storage()?;
+        let mut edits = vec![edit(storage..storage + 1, vec!["extern".into()])?];
+        let name = self.local.token;
+        edits.push(Edit { tokens: name..name + 1, text: self.spelled(name)?, new: vec![self.new_name.into()] });
+        if let Some((open, length)) = self.length() {
+            edits.push(edit(open..open + 1, vec!["[".into(), length])?);
+        }
+        if let Some(initialiser) = initialiser(self.unit, name) {
+            edits.push(edit(initialiser, Vec::new())?);
+        }
+        for attribute in self.definition_attributes() {
+            edits.push(edit(attribute, Vec::new())?);
+        }
+        Some(edits)
+    }
+
+    /// The declaration written anew, where a macro makes it.
+    fn whole_declaration(&self) -> Result<Edit, String> {
+        let statement = self.statement();
+        let made_by = || format!("{} declares it", self.macro_of(self.local.token));
+        let tokens = statement.start..statement.end + 1;
+        let text = self.text(tokens.clone()).ok_or_else(made_by)?;
+        let storage = self.storage().ok_or_else(made_by)?;
+        let end = declarator_end(self.unit, self.local.token);
+        if end != statement.end {
+            return Err(format!("{}, with others", made_by()));
+        }
+        let dropped = self.definition_attributes();
+        let initialiser = initialiser(self.unit, self.local.token);
+        let mut new = vec!["extern".to_string()];
+        for index in statement.clone() {
+            let is_dropped = dropped.iter().chain(&initialiser).any(|range| range.contains(&index));
+            if is_dropped || index == storage {
+                continue;
+            }
+            if self.word(index) == b"{" {
+                return Err(format!("{}, and its type with it", made_by()));
+            }
+            let word = String::from_utf8_lossy(self.word(index)).into_owned();
+            new.push(if index == self.local.token { self.new_name.into() } else { word });
+            if let Some((open, length)) = self.length()
+                && open == index
+            {
+                new.push(length);
+            }
+        }
+        if self.token(self.local.token).kind != Kind::Identifier {
+            return Err(made_by());
+        }
+        new.push(";".into());
+        Ok(Edit { tokens, text, new })
+    }
+}
