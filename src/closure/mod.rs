@@ -6,6 +6,8 @@
 //!
 //! It runs beside libclang, in the worker process of [`crate::unit::worker`]; its result is owned data.
 
+mod written;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
@@ -20,6 +22,8 @@ use crate::unit::names::Role;
 use crate::unit::place::{Place, Places, Position};
 use crate::unit::pragmas::{self, Pragmas};
 use crate::unit::text::MacroId;
+
+use written::Written;
 
 /// Why one node needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +120,7 @@ pub struct Entered {
 pub struct Directive {
     /// As written between the brackets or quotes.
     pub name: String,
+    pub quoted: bool,
     /// Place in the unit.
     pub order: u32,
 }
@@ -182,6 +187,9 @@ pub struct Scope {
     pub objects: BTreeSet<String>,
     /// Macros whose statements are left out of copied groups (see [`crate::rewrite::wrappers`]).
     pub dropped_macros: BTreeSet<String>,
+    /// Of a program, all is taken as it stands: declarations of what the unit doesn't define, and those that say more than
+    /// the one that is used (see [`written`]).
+    pub as_written: bool,
 }
 
 struct Walk<'a, 'b> {
@@ -202,6 +210,7 @@ struct Walk<'a, 'b> {
     pragmas: Pragmas,
     /// The statement that defines a tag.
     tags: BTreeMap<Symbol, StatementId>,
+    written: Written,
 }
 
 #[derive(Default)]
@@ -238,6 +247,7 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
         dissolved: dissolved(unit, outline, scope),
         pragmas: pragmas::pragmas(unit, outline),
         tags: tags(outline),
+        written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
         let Some(statement) = function_named(unit, outline, target) else {
@@ -253,6 +263,7 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
             walk.follow(node);
         }
         walk.copy_users_of_renamed();
+        walk.assembly();
         if walk.queue.is_empty() {
             walk.check_pragmas()?;
             return Ok(walk.finish());
@@ -264,6 +275,9 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
 /// running code's may have forwarded its value, or dropped the store.
 fn dissolved(unit: &Expanded, outline: &Outline, scope: &Scope) -> BTreeSet<Symbol> {
     let mut found = BTreeSet::new();
+    if scope.as_written {
+        return found;
+    }
     for (index, names) in outline.names.iter().enumerate() {
         let statement = &outline.statements[index];
         let is_static = || (statement.start..statement.end).any(|token| unit.text(token as usize) == b"static");
@@ -385,6 +399,9 @@ impl Walk<'_, '_> {
                 self.reach(sibling, Extent::Whole, Some((node, edge)));
             }
         }
+        if copied && extent == Extent::Whole {
+            self.aliased(node);
+        }
         let found = self.parsed.references(statement, extent);
         self.graph[node].static_locals = found.static_locals;
         for reference in found.references {
@@ -417,7 +434,8 @@ impl Walk<'_, '_> {
             let start = self.start(self.outline.statements[*index].start);
             !self.places.is_public(self.places.position(start).file)
         };
-        match self.pragmas.unknown.iter().find(|(index, _)| *index < last && own(index)) {
+        let carried = |text: &str| self.scope.as_written && pragmas::names_symbols(text);
+        match self.pragmas.unknown.iter().find(|(index, text)| *index < last && own(index) && !carried(text)) {
             Some((_, text)) => refuse(
                 PRAGMA_UNKNOWN,
                 format!("copied text stands behind `{text}`, whose effect on it the tool doesn't know"),
@@ -471,6 +489,9 @@ impl Walk<'_, '_> {
         let must_be_copied = |d: StatementId| self.is_header_inline(d) || self.uses_dissolved(d);
         let provided = is_target || (self.scope.provided.contains(&name) && !definition.is_some_and(must_be_copied));
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
+        for other in self.redeclarations(from, &name, definition.filter(|_| !provided)) {
+            self.reach(other, Extent::Whole, edge(EdgeKind::Declaration));
+        }
         match definition {
             Some(definition) if !provided => {
                 self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
@@ -482,6 +503,9 @@ impl Walk<'_, '_> {
                 if declaration != definition && (used_early || declared_in_public) {
                     self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
                 }
+            }
+            None if self.scope.as_written && !provided => {
+                self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
             }
             _ => self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration)),
         }

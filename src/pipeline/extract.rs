@@ -119,6 +119,7 @@ pub fn extracted(
         targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
         distinct: BTreeMap::new(),
         shared: true,
+        everywhere: false,
     };
     let (closure, _) = closed(&unit, &resolver, place, &naming, &BTreeSet::new())?;
     findings.extend(copy_findings(&unit, &closure, &naming));

@@ -76,6 +76,7 @@ pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan) -> Result<Vec<UnitClosur
             targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
             distinct: distinct[*index].clone(),
             shared: several,
+            everywhere: false,
         };
         front_end(kernel, plan, unit, naming, stems[*index].clone(), shared).map(Some)
     };
@@ -155,9 +156,10 @@ pub(super) fn closed(
         provided: resolver.provided(&copied),
         objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
+        as_written: false,
     };
     let UnitPlace { command, build, roots } = place;
-    let request = worker::Request { command, build: build.to_path_buf(), roots, scope };
+    let request = worker::Request { command, build: build.to_path_buf(), roots, headers: None, scope };
     let worker::Answer { closure, usage } = worker::run(&request)?;
     Ok((closure, usage))
 }

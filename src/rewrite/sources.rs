@@ -87,6 +87,11 @@ impl Sources {
         Ok(Text { start: from, text })
     }
 
+    /// [`Sources::directive`] as a text.
+    pub fn pragma(&mut self, closure: &Closure, position: Position) -> Result<Text> {
+        Ok(Text { start: self.offset(closure, position)?, text: self.directive(closure, position)? })
+    }
+
     /// The directive that starts at a position, with its continuation lines and a newline.
     pub fn directive(&mut self, closure: &Closure, position: Position) -> Result<String> {
         let offset = self.offset(closure, position)?;

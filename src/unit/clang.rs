@@ -12,8 +12,9 @@ use std::ffi::{CStr, CString, c_void};
 use clang_sys::*;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{FRONT_END, Result, TOOL_MISSING, refuse};
+use crate::finding::{EXTENSION_UNSUPPORTED, FRONT_END, Result, TOOL_MISSING, refuse};
 
+use super::dialect;
 use super::expand::{Expanded, NONE};
 use super::groups::{Outline, Shape, StatementId, is_identifier};
 use super::lex::{Kind, Symbol};
@@ -191,19 +192,6 @@ unsafe fn owned(string: CXString) -> String {
     }
 }
 
-/// Language and target as GCC compiles the kernel. `-fshort-wchar` is in the kernel's flags; all else that matters was
-/// decided by the preprocessor.
-const ARGUMENTS: &[&CStr] = &[
-    c"-x",
-    c"cpp-output",
-    c"-std=gnu11",
-    c"--target=x86_64-linux-gnu",
-    c"-fshort-wchar",
-    c"-Wno-everything",
-    c"-ferror-limit=0",
-    c"-fno-spell-checking",
-];
-
 extern "C" fn collect(cursor: CXCursor, _: CXCursor, data: CXClientData) -> CXChildVisitResult {
     // SAFETY: `data` is the vector that the caller of clang_visitChildren lends for the time of the call.
     unsafe { (*data.cast::<Vec<CXCursor>>()).push(cursor) };
@@ -253,10 +241,12 @@ fn definition(cursor: CXCursor) -> Option<CXCursor> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Parses the whole unit. An error that libclang finds in it is a refusal: GCC has accepted the same text.
-    pub fn new(unit: &'a Expanded, outline: &'a Outline) -> Result<Parsed<'a>> {
+    /// Parses the whole unit, which GCC preprocesses with `args`. An error that libclang finds in it is a refusal: GCC has
+    /// accepted the same text.
+    pub fn new(unit: &'a Expanded, outline: &'a Outline, args: &[String]) -> Result<Parsed<'a>> {
         let flat = Flat::new(unit);
-        let arguments: Vec<_> = ARGUMENTS.iter().map(|argument| argument.as_ptr()).collect();
+        let dialect = dialect::arguments(args);
+        let arguments: Vec<_> = dialect.iter().map(|argument| argument.as_ptr()).collect();
         let name = CString::from(c"/unit.i");
         // SAFETY: all buffers outlive the call; libclang copies what it keeps of the unsaved file.
         let (index, handle, error) = unsafe {
@@ -312,6 +302,10 @@ impl<'a> Parsed<'a> {
                 clang_disposeDiagnostic(diagnostic);
                 if severity >= CXDiagnostic_Error {
                     let place = self.place(self.flat.token_at(offset));
+                    if let Some(extension) = dialect::extension(&text) {
+                        let message = format!("{place}: {extension}, an extension of GCC's that libclang doesn't have");
+                        return refuse(EXTENSION_UNSUPPORTED, message);
+                    }
                     return refuse(FRONT_END, format!("libclang does not accept what GCC compiles: {text} ({place})"));
                 }
             }

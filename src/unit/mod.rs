@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod clang;
 pub mod contained;
+pub mod dialect;
 pub mod expand;
 pub mod gcc;
 pub mod groups;
@@ -13,6 +14,7 @@ pub mod live;
 pub mod names;
 pub mod place;
 pub mod pragmas;
+pub mod program;
 pub mod text;
 pub mod worker;
 

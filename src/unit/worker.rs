@@ -18,6 +18,7 @@ use crate::process::Program;
 use super::clang;
 use super::groups::Outline;
 use super::place::Places;
+use super::program::Headers;
 
 /// The hidden subcommand that runs [`serve`].
 pub const SUBCOMMAND: &str = "front-end";
@@ -31,6 +32,8 @@ pub struct Request {
     pub build: PathBuf,
     /// Prefixes of the kernel source in GCC's file names, with trailing `/`, the overlay's first.
     pub roots: Vec<String>,
+    /// Of a program, whose headers aren't told apart by the folders of `roots`.
+    pub headers: Option<Headers>,
     pub scope: Scope,
 }
 
@@ -103,7 +106,7 @@ fn answer(request: &Request) -> Result<Answer> {
     let outline = Outline::new(&mut unit);
     let expanded = clock();
     clang::load()?;
-    let parsed = clang::Parsed::new(&unit, &outline)?;
+    let parsed = clang::Parsed::new(&unit, &outline, &request.command.args)?;
     let has_parsed = clock();
     let places = Places::new(&unit, request);
     let closure = closure::close(&unit, &outline, &parsed, &places, &request.scope)?;
