@@ -151,12 +151,23 @@ pub fn system(closure: &Closure, all: bool) -> Vec<Include> {
 }
 
 /// Macros of files that are copied from whose names a header that is included later has in its text: it may test them
-/// (`_GNU_SOURCE`), or be made of them (X-macros). `folder` is GCC's working directory.
-pub fn tested(closure: &Closure, folder: &Path) -> BTreeSet<u32> {
+/// (`_GNU_SOURCE`), or be made of them (X-macros). `kept` are the lines by which headers come, `folder` is GCC's working
+/// directory.
+pub fn tested(closure: &Closure, kept: &[Include], folder: &Path) -> BTreeSet<u32> {
+    let parents: BTreeMap<u32, u32> =
+        closure.entered.iter().rev().map(|entered| (entered.file, entered.parent)).collect();
+    let path = |file: u32| &closure.files[file as usize].path;
     let copied = |file: u32| matches!(closure.files[file as usize].class, Class::Source | Class::Private);
     let own: Vec<_> = closure.macros.iter().filter(|(_, definition)| copied(definition.position.file)).collect();
+    let comes = |file: u32| {
+        let mut at = file;
+        while let Some(parent) = parents.get(&at).copied().filter(|parent| !copied(*parent)) {
+            at = parent;
+        }
+        kept.iter().any(|include| is_named(path(at), &include.name))
+    };
     let mut found = BTreeSet::new();
-    for entered in closure.entered.iter().filter(|entered| !copied(entered.file)) {
+    for entered in closure.entered.iter().filter(|entered| !copied(entered.file) && comes(entered.file)) {
         let lives = |definition: &MacroDefinition| {
             let ended = definition.undefined.is_some_and(|position| position.order < entered.order);
             definition.position.order < entered.order && !ended
@@ -165,7 +176,7 @@ pub fn tested(closure: &Closure, folder: &Path) -> BTreeSet<u32> {
         if before.peek().is_none() {
             continue;
         }
-        let text = std::fs::read(folder.join(&closure.files[entered.file as usize].path)).unwrap_or_default();
+        let text = std::fs::read(folder.join(path(entered.file))).unwrap_or_default();
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
         let words: BTreeSet<&[u8]> = text.split(|byte| !is_part(byte)).collect();
         let named: Vec<u32> =

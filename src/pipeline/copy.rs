@@ -175,7 +175,7 @@ impl Draft<'_> {
         let Draft { request, folder, scratch, closure, naming, .. } = *self;
         let includes = includes::system(closure, all);
         let mut items = self.items.clone();
-        let tested = includes::tested(closure, folder);
+        let tested = includes::tested(closure, &includes, folder);
         items.extend(rewrite::macros(closure, &mut self.sources, &tested)?);
         items.sort_by_key(|item| item.order);
         let text = render::extract(&render::Unit {
