@@ -11,9 +11,35 @@ const LAUNCHERS: &[&str] = &["ccache", "sccache", "distcc", "icecc"];
 
 /// Options that take the next word as their value.
 const WITH_VALUE: &[&str] = &[
-    "-I", "-D", "-U", "-x", "-L", "-l", "-u", "-z", "-T", "-A", "-B", "-e", "-include", "-imacros", "-isystem", "-iquote",
-    "-idirafter", "-iprefix", "-iwithprefix", "-iwithprefixbefore", "-isysroot", "-imultilib", "-Xpreprocessor",
-    "-Xassembler", "-Xlinker", "--param", "-wrapper", "--sysroot", "-arch",
+    "-I",
+    "-D",
+    "-U",
+    "-x",
+    "-L",
+    "-l",
+    "-u",
+    "-z",
+    "-T",
+    "-A",
+    "-B",
+    "-e",
+    "-include",
+    "-imacros",
+    "-isystem",
+    "-iquote",
+    "-idirafter",
+    "-iprefix",
+    "-iwithprefix",
+    "-iwithprefixbefore",
+    "-isysroot",
+    "-imultilib",
+    "-Xpreprocessor",
+    "-Xassembler",
+    "-Xlinker",
+    "--param",
+    "-wrapper",
+    "--sysroot",
+    "-arch",
 ];
 
 /// Those whose value names what is written, or what stands in it; both words are left out.
@@ -22,16 +48,60 @@ const OUTPUT_WITH_VALUE: &[&str] =
 
 /// Options that choose what is written, or change its form; left out.
 const OUTPUT: &[&str] = &[
-    "-c", "-S", "-E", "-M", "-MM", "-MD", "-MMD", "-MG", "-MP", "-P", "-C", "-CC", "-H", "-v", "-###", "-Q",
-    "-fsyntax-only", "-fdirectives-only", "-fpreprocessed", "-save-temps", "--save-temps", "-fstack-usage",
-    "-ftest-coverage", "--coverage", "-fprofile-arcs", "-gsplit-dwarf", "-time", "-pass-exit-codes",
+    "-c",
+    "-S",
+    "-E",
+    "-M",
+    "-MM",
+    "-MD",
+    "-MMD",
+    "-MG",
+    "-MP",
+    "-P",
+    "-C",
+    "-CC",
+    "-H",
+    "-v",
+    "-###",
+    "-Q",
+    "-fsyntax-only",
+    "-fdirectives-only",
+    "-fpreprocessed",
+    "-save-temps",
+    "--save-temps",
+    "-fstack-usage",
+    "-ftest-coverage",
+    "--coverage",
+    "-fprofile-arcs",
+    "-gsplit-dwarf",
+    "-time",
+    "-pass-exit-codes",
 ];
 
 /// Prefixes of such options.
 const OUTPUT_PREFIXES: &[&str] = &[
-    "-o", "-MF", "-MT", "-MQ", "-Wp,-MD", "-Wp,-MMD", "-Wp,-MF", "-Wp,-MT", "-Wp,-MQ", "-Wp,-MP", "-Wa,-a", "-Wl,", "-d",
-    "-fdump-", "-save-temps=", "-fcallgraph-info", "-fopt-info", "-fdiagnostics-format=", "-time=", "-fsave-optimization-record",
-    "--output=", "-aux-info=",
+    "-o",
+    "-MF",
+    "-MT",
+    "-MQ",
+    "-Wp,-MD",
+    "-Wp,-MMD",
+    "-Wp,-MF",
+    "-Wp,-MT",
+    "-Wp,-MQ",
+    "-Wp,-MP",
+    "-Wa,-a",
+    "-Wl,",
+    "-d",
+    "-fdump-",
+    "-save-temps=",
+    "-fcallgraph-info",
+    "-fopt-info",
+    "-fdiagnostics-format=",
+    "-time=",
+    "-fsave-optimization-record",
+    "--output=",
+    "-aux-info=",
 ];
 
 /// Words that begin like those prefixes and are something else.
@@ -53,7 +123,10 @@ pub fn parse(words: &[String], folder: &Path) -> Result<CompileCommand> {
         return refuse(USAGE, "no compiler's command line; give it behind `--`, as the build prints it");
     };
     if compiler.starts_with('-') || compiler.ends_with(".c") {
-        return refuse(USAGE, format!("`{compiler}` is no compiler: the command line behind `--` begins with it, as in `-- gcc -c f.c`"));
+        return refuse(
+            USAGE,
+            format!("`{compiler}` is no compiler: the command line behind `--` begins with it, as in `-- gcc -c f.c`"),
+        );
     }
     let mut args = Vec::new();
     let mut sources: Vec<String> = Vec::new();
@@ -87,7 +160,10 @@ pub fn parse(words: &[String], folder: &Path) -> Result<CompileCommand> {
         [] => return refuse(USAGE, "the compiler's command line names no C source"),
         several => {
             let names = several.join(", ");
-            return refuse(USAGE, format!("the compiler's command line names {} sources: {names}; give one", several.len()));
+            return refuse(
+                USAGE,
+                format!("the compiler's command line names {} sources: {names}; give one", several.len()),
+            );
         }
     };
     if !source.ends_with(".c") {
@@ -95,7 +171,10 @@ pub fn parse(words: &[String], folder: &Path) -> Result<CompileCommand> {
         return refuse(USAGE, format!("{what} can't be read: only a C source file (.c) can"));
     }
     if !folder.join(&source).is_file() {
-        return refuse(USAGE, format!("there is no {source} in {}: run this where the compiler runs", folder.display()));
+        return refuse(
+            USAGE,
+            format!("there is no {source} in {}: run this where the compiler runs", folder.display()),
+        );
     }
     Ok(CompileCommand { source, output: String::new(), compiler: compiler.clone(), args, object: String::new() })
 }

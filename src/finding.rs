@@ -81,7 +81,7 @@ registry! {
     REPORT_INVALID Refuse "report-invalid" "A clone report is missing, empty, truncated or of another build; remove it, and it is made on demand."
     // The front end and the module.
     FRONT_END Refuse "front-end" "A translation unit holds something that the front end can't carry, or its tokens differ from those of `gcc -E`: a fault of the tool, please report it."
-    EXTENSION_UNSUPPORTED Refuse "extension-unsupported" "The unit uses an extension of GCC's that libclang doesn't have, such as a nested function or an array of variable length in a struct. Code of such a unit has to be copied by hand."
+    EXTENSION_UNSUPPORTED Refuse "extension-unsupported" "The unit has something that GCC takes and libclang doesn't, such as a nested function or an array of variable length in a struct. Code of such a unit has to be copied by hand."
     LINE_DIRECTIVE Refuse "line-directive" "A file that text has to be copied from has #line directives, as generated sources have: the compiler's places are not where the text is. Take the file without them (yacc -l, flex -L)."
     MISSING_DEFINITION Refuse "missing-definition" "Something that the module has to contain is not defined in the patched source."
     LAYOUT_CHANGED Refuse "layout-changed" "The patch changes the layout or the meaning of a type that objects of the running kernel already have. Keep the old layout and put new members into shadow variables (Documentation/livepatch/shadow-vars.rst)."

@@ -91,7 +91,9 @@ fn run() -> Result<(), String> {
                 }
                 refused.push(format!("{name} ({includes}): {id}"));
             }
-            Outcome::Failed(_) if why.is_some_and(|why| why == "fails") => refused.push(format!("{name} ({includes}): fails")),
+            Outcome::Failed(_) if why.is_some_and(|why| why == "fails") => {
+                refused.push(format!("{name} ({includes}): fails"))
+            }
             Outcome::Failed(text) => wrong.push(format!("{name} ({includes}): {text}")),
         }
     }
@@ -130,8 +132,11 @@ fn chosen(folder: &Path) -> Result<Vec<Torture>, String> {
     let mut all = Vec::new();
     for (below, function) in [("", "main"), ("ieee/", "main"), ("builtins/", "main_test")] {
         let entries = std::fs::read_dir(folder.join(below)).map_err(|error| format!("{below}: {error}"))?;
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|n| n.ends_with(".c")).collect();
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|n| n.ends_with(".c"))
+            .collect();
         names.sort();
         for name in names.iter().filter(|name| !name.ends_with("-lib.c")) {
             let library = format!("{}-lib.c", name.trim_end_matches(".c"));
@@ -196,12 +201,16 @@ fn limited(program: impl AsRef<std::ffi::OsStr>, args: &[String], folder: &Path)
 fn tried(folder: &Path, program: &Torture) -> Vec<(&'static str, Outcome)> {
     let scratch = tempfile::tempdir().expect("a folder can be made");
     let text = std::fs::read(folder.join(&program.name)).unwrap_or_default();
-    let flags: Vec<String> = FLAGS.iter().map(|flag| flag.to_string()).chain(options(&String::from_utf8_lossy(&text))).collect();
+    let flags: Vec<String> =
+        FLAGS.iter().map(|flag| flag.to_string()).chain(options(&String::from_utf8_lossy(&text))).collect();
     let built = |source: &str, name: &str| -> Result<(), String> {
         let binary = scratch.path().join(name);
         let mut args = flags.clone();
         // What quotes include lies beside the source, and the extracted file doesn't.
-        args.extend(["-iquote".into(), Path::new(&program.name).parent().map_or(".".into(), |p| format!("./{}", p.display()))]);
+        args.extend([
+            "-iquote".into(),
+            Path::new(&program.name).parent().map_or(".".into(), |p| format!("./{}", p.display())),
+        ]);
         args.extend([source.to_string()].into_iter().chain(program.others.iter().cloned()));
         args.extend(["-o".into(), binary.display().to_string(), "-lm".into()]);
         let compiled = limited("gcc", &args, folder);
@@ -217,9 +226,10 @@ fn tried(folder: &Path, program: &Torture) -> Vec<(&'static str, Outcome)> {
     let outcome = |includes: &'static str| {
         let file = scratch.path().join(format!("{includes}.c"));
         let file = file.display().to_string();
-        let mut args: Vec<String> = ["extract", "--function", program.function, "--includes", includes, "-o", &file, "--", "gcc"]
-            .map(String::from)
-            .to_vec();
+        let mut args: Vec<String> =
+            ["extract", "--function", program.function, "--includes", includes, "-o", &file, "--", "gcc"]
+                .map(String::from)
+                .to_vec();
         args.extend(flags.iter().cloned().chain([program.name.clone()]));
         let output = limited(PROGRAM, &args, folder);
         match output.status.code() {

@@ -144,10 +144,16 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             continue;
         }
         let target = *role == Role::Function && naming.targets.contains(name) && node.extent == Extent::Whole;
-        let new_name = if target { naming.new_name(name) } else { renamed.get(name).filter(|_| !role.is_tag()).unwrap_or(name).clone() };
+        let new_name = if target {
+            naming.new_name(name)
+        } else {
+            renamed.get(name).filter(|_| !role.is_tag()).unwrap_or(name).clone()
+        };
+        // Elsewhere its name is not renamed.
+        let alone = target && !naming.everywhere;
         let key = (new_name, role.is_tag());
         let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);
-        let expected = expected(closure, node, target.then_some((name.as_str(), key.0.as_str())), &renamed, naming);
+        let expected = expected(closure, node, alone.then_some((name.as_str(), key.0.as_str())), &renamed, naming);
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
             (file.clone(), Some(node.position.line))

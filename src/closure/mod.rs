@@ -17,7 +17,7 @@ use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Extent, Need, Parsed, StaticLocal};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
-use crate::unit::lex::Symbol;
+use crate::unit::lex::{self, Symbol};
 use crate::unit::names::Role;
 use crate::unit::place::{Place, Places, Position};
 use crate::unit::pragmas::{self, Pragmas};
@@ -89,6 +89,8 @@ pub struct CopiedGroup {
     pub end: Position,
     /// The `#pragma pack` that it stands under, in bytes.
     pub pack: Option<u32>,
+    /// Its text as GCC has it: without what conditions leave out, with line markers.
+    pub taken: String,
     /// Macros that its text uses, at any depth.
     pub macros: BTreeSet<u32>,
     /// Those that its own text or a copied macro's body spells.
@@ -257,6 +259,11 @@ pub fn close(unit: &Expanded, outline: &Outline, parsed: &Parsed, places: &Place
             );
         };
         walk.reach(statement, Extent::Whole, None);
+        let node = walk.by_statement[&statement];
+        for other in walk.redeclarations(node, target, Some(statement)) {
+            let edge = Edge { kind: EdgeKind::Declaration, name: target.clone() };
+            walk.reach(other, Extent::Whole, Some((node, edge)));
+        }
     }
     loop {
         while let Some(node) = walk.queue.pop_front() {
@@ -615,6 +622,7 @@ impl Walk<'_, '_> {
             pack,
             start: self.places.position(start),
             end: self.places.position(end),
+            taken: lex::readable(&self.unit.reader.source[start as usize..end as usize]).into_owned(),
             macros,
             direct_macros,
         }

@@ -94,7 +94,8 @@ impl Walk<'_, '_> {
         let mut named: BTreeSet<Symbol> = BTreeSet::new();
         for token in tokens.clone().skip(2) {
             if live::ALIASING.contains(&text(token - 2)) {
-                let symbol = live::aliased(text(token - 1), text(token)).and_then(|name| self.unit.interner().find(name));
+                let symbol =
+                    live::aliased(text(token - 1), text(token)).and_then(|name| self.unit.interner().find(name));
                 named.extend(symbol);
             }
         }

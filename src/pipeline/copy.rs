@@ -8,7 +8,8 @@ use crate::affected::forest;
 use crate::check;
 use crate::closure::{Closure, Scope};
 use crate::finding::{
-    Error, EXTERNAL_COPIED, EXTERNAL_UNUSED, FUNCTION_UNKNOWN, Finding, MODULE_DOES_NOT_COMPILE, Result, USAGE, io, refuse,
+    EXTERNAL_COPIED, EXTERNAL_UNUSED, Error, FUNCTION_UNKNOWN, Finding, MODULE_DOES_NOT_COMPILE, Result, USAGE, io,
+    refuse,
 };
 use crate::kernel::command::CompileCommand;
 use crate::linkage::includes::{self, Include};
@@ -116,12 +117,20 @@ fn check_names(request: &Request, listing: &Listing) -> Result<()> {
     Ok(())
 }
 
+/// Functions that GCC makes code call although nothing names them, by the option that makes it (GCC manual, "Program
+/// Instrumentation Options").
+const IMPLICIT: &[(&str, &[&str])] =
+    &[("-finstrument-functions", &["__cyg_profile_func_enter", "__cyg_profile_func_exit"])];
+
 /// Stages 3 and 6.
 fn closed(request: &Request, listing: &Listing, folder: &Path) -> Result<Closure> {
     let of = |name: &String| listing.function(name).map(|body| body.file().to_string());
     let copied = request.functions.iter().filter_map(of).collect();
+    let implicit = IMPLICIT.iter().filter(|(option, _)| request.command.args.iter().any(|arg| arg == option));
+    let implicit = implicit.flat_map(|(_, names)| names.iter().map(|name| name.to_string()));
+    let implicit = implicit.filter(|name| listing.function(name).is_some() && !request.functions.contains(name));
     let scope = Scope {
-        shared: request.functions.clone(),
+        shared: request.functions.iter().cloned().chain(implicit).collect(),
         provided: request.externalize.iter().cloned().collect(),
         as_written: true,
         ..Scope::default()
@@ -151,7 +160,9 @@ fn external_findings(request: &Request, closure: &Closure) -> Result<Vec<Finding
         }
         let defines = |(known, role): &(String, Role)| known == name && *role == Role::Function;
         if nodes.any(|node| node.extent == Extent::Whole && node.names.iter().any(defines)) {
-            let message = format!("{name} can't be externalised: it is an inline function of a header, or made together with what is copied");
+            let message = format!(
+                "{name} can't be externalised: it is an inline function of a header, or made together with what is copied"
+            );
             return refuse(EXTERNAL_COPIED, message);
         }
     }

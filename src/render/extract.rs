@@ -45,6 +45,10 @@ pub fn extract(unit: &Unit) -> Result<String> {
             .collect();
         blocks.extend(grouped(&items));
     }
+    // The template ends each block's last line.
+    if let Some(last) = blocks.last_mut() {
+        last.truncate(last.trim_end().len());
+    }
     let mut context = Context::new();
     context.insert("source", unit.source);
     context.insert("blocks", &blocks);

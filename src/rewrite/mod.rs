@@ -3,6 +3,7 @@
 //! Text is cut from the patched source files by file and line, never from GCC's output. Each piece is an [`Item`] with
 //! where it comes from and why it is there; [`crate::render`] puts them in order.
 
+mod conditions;
 pub mod declaration;
 mod sources;
 pub mod wrappers;
@@ -18,7 +19,7 @@ use crate::unit::clang::{Extent, StaticLocal};
 use crate::unit::groups::GroupId;
 use crate::unit::lex;
 use crate::unit::names::Role;
-use crate::unit::place::Class;
+use crate::unit::place::{Class, Position};
 
 pub use sources::Sources;
 
@@ -252,6 +253,17 @@ fn copied(
         false => sources.text(closure, group.start, group.end)?,
     };
     let mut edits = Vec::new();
+    // A condition that begins or ends elsewhere can't be cut out with its `#if`.
+    let cut = !conditions::are_whole(&text.text);
+    if cut {
+        text.text = format!("{}\n", group.taken);
+        edits.push("only the branch taken of conditions that reach beyond it".into());
+    }
+    let start = text.start;
+    let place = |sources: &mut Sources, position: Position| match cut {
+        true => Ok((position.order - group.start.order) as usize),
+        false => sources.offset(closure, position).map(|at| at - start),
+    };
     let mut kind = "type";
     let mut section = Section::Types;
     let mut name = String::new();
@@ -283,13 +295,13 @@ fn copied(
         let new_name = naming.new_name(declared);
         match (node.name_position, wrappers::of(&node.origin)) {
             (Some(position), _) => {
-                let at = sources.offset(closure, position)? - text.start;
+                let at = place(sources, position)?;
                 if new_name != *declared {
                     replacements.push((at, declared.len(), new_name.clone()));
                     edits.push(format!("{declared} is named {new_name}"));
                 }
                 let name_at = at;
-                let at = sources.offset(closure, node.position)? - text.start;
+                let at = place(sources, node.position)?;
                 match (is_static(closure, node), naming.shared) {
                     (false, false) => {
                         replacements.push((at, 0, "static ".into()));
@@ -334,6 +346,9 @@ fn copied(
     replacements.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
     for (at, length, new) in replacements {
         text.text.replace_range(at..at + length, &new);
+    }
+    if cut {
+        text.text = conditions::without_markers(&text.text);
     }
     let comment = sources.comment_above(closure, group.start)?;
     if let Some(bytes) = group.pack {

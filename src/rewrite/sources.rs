@@ -94,7 +94,8 @@ impl Sources {
             let path = if place.generated { &self.build } else { &self.source }.join(&place.path);
             let bytes = std::fs::read(&path).map_err(io("read", &path))?;
             if let Some(line) = line_directive(&bytes) {
-                let message = format!("{}:{line}: #line hides where text is; copy from the file that it names", place.path);
+                let message =
+                    format!("{}:{line}: #line hides where text is; copy from the file that it names", place.path);
                 return refuse(LINE_DIRECTIVE, message);
             }
             let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);

@@ -303,7 +303,7 @@ impl<'a> Parsed<'a> {
                 if severity >= CXDiagnostic_Error {
                     let place = self.place(self.flat.token_at(offset));
                     if let Some(extension) = dialect::extension(&text) {
-                        let message = format!("{place}: {extension}, an extension of GCC's that libclang doesn't have");
+                        let message = format!("{place}: {extension}: GCC takes it, libclang does not");
                         return refuse(EXTENSION_UNSUPPORTED, message);
                     }
                     return refuse(FRONT_END, format!("libclang does not accept what GCC compiles: {text} ({place})"));

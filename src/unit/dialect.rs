@@ -29,14 +29,8 @@ const KEPT: &[&str] = &[
 ];
 
 /// Arguments that every unit is parsed with.
-const ALWAYS: &[&str] = &[
-    "-x",
-    "cpp-output",
-    "--target=x86_64-linux-gnu",
-    "-Wno-everything",
-    "-ferror-limit=0",
-    "-fno-spell-checking",
-];
+const ALWAYS: &[&str] =
+    &["-x", "cpp-output", "--target=x86_64-linux-gnu", "-Wno-everything", "-ferror-limit=0", "-fno-spell-checking"];
 
 /// libclang's arguments for text that GCC preprocessed with `args`.
 pub fn arguments(args: &[String]) -> Vec<CString> {
@@ -51,15 +45,18 @@ fn clang_name(arg: &str) -> &str {
     if arg == "-fplan9-extensions" { "-fms-extensions" } else { arg }
 }
 
-/// Extensions of GCC that clang has decided not to have, by what libclang says of their use (clang's user manual, "GCC
-/// extensions not implemented yet", and its DiagnosticSemaKinds.td).
+/// What GCC takes and clang doesn't, by what libclang says of it (clang's user manual, "GCC extensions not implemented yet";
+/// its DiagnosticSemaKinds.td).
 const EXTENSIONS: &[(&str, &str)] = &[
     ("function definition is not allowed here", "a nested function"),
     ("fields must have a constant size", "an array of variable length in a struct"),
-    ("'__label__", "a local label that a nested function jumps to"),
+    ("initialization of flexible array member", "an initialised flexible array inside of another object"),
+    ("unsuitable for global register variables", "a global variable in a register"),
+    ("GNU decimal type extension not supported", "a decimal floating type"),
+    ("array is too large", "an array beyond libclang's limit"),
 ];
 
-/// The extension of GCC that one of libclang's errors is about.
+/// What one of libclang's errors is about, where that is known to be libclang's business.
 pub fn extension(error: &str) -> Option<&'static str> {
     EXTENSIONS.iter().find(|(words, _)| error.contains(words)).map(|(_, name)| *name)
 }

@@ -152,7 +152,9 @@ fn old_style(tokens: &[Symbol], interner: &Interner, start: usize, end: usize) -
 
 /// Words other than declarators that parentheses follow.
 fn takes_parentheses(word: &[u8]) -> bool {
-    names::is_attribute_word(word) || names::is_typeof(word) || matches!(word, b"_Atomic" | b"_Static_assert" | b"_BitInt")
+    names::is_attribute_word(word)
+        || names::is_typeof(word)
+        || matches!(word, b"_Atomic" | b"_Static_assert" | b"_BitInt")
 }
 
 /// Index behind the bracket that closes the one at `open`, at most `end`.

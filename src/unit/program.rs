@@ -40,8 +40,7 @@ pub fn places(reader: &Reader, headers: &Headers, main: &str, folder: &Path) -> 
         .filter(|(_, file)| !is_built_in(file) && !file.ends_with("//"))
         .map(|(id, file)| (id, include_lines(&std::fs::read(folder.join(file)).unwrap_or_default())))
         .collect();
-    let mut copied: Vec<bool> =
-        reader.files.iter().map(|file| file == main || headers.copied.contains(file)).collect();
+    let mut copied: Vec<bool> = reader.files.iter().map(|file| file == main || headers.copied.contains(file)).collect();
     loop {
         let mut changed = false;
         for include in &reader.includes {

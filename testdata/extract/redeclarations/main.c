@@ -1,12 +1,12 @@
 int halved();
-int halved(float);
+int halved(double);
 
 int use(void)
 {
 	return halved(3);
 }
 
-int halved(float a)
+int halved(double a)
 {
 	return a / 2 == 1.5;
 }

@@ -12,5 +12,5 @@ int main(void)
 {
 	struct outer outer = { first };
 
-	return outer.inner.x + LENGTH + sizeof(wide) / sizeof(narrow) - 7;
+	return outer.inner.x + LENGTH + sizeof(wide) - sizeof(narrow) - 13;
 }
