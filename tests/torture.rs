@@ -42,13 +42,18 @@ struct Torture {
     /// The function that is extracted, and the other files that make the program.
     function: &'static str,
     others: Vec<String>,
+    /// The ways that are tried.
+    includes: &'static [&'static str],
 }
+
+/// Both ends of what `--includes` can be.
+const INCLUDES: &[&str] = &["none", "keep"];
 
 /// How it went.
 enum Outcome {
     Passed,
     /// GCC doesn't compile it, or it doesn't exit with 0.
-    Unfit,
+    Unfit(String),
     /// The program refuses it, with the finding.
     Refused(String),
     /// The tool says that it failed, or the extracted program is not what it was.
@@ -76,12 +81,12 @@ fn run() -> Result<(), String> {
     });
     let outcomes = outcomes.into_inner().unwrap_or_else(|e| e.into_inner());
     let mut wrong = Vec::new();
-    let (mut passed, mut unfit, mut refused) = (0, 0, Vec::new());
+    let (mut passed, mut unfit, mut refused) = (0, Vec::new(), Vec::new());
     for ((index, includes), outcome) in &outcomes {
         let name = &programs[*index].name;
         let why = known.get(name.as_str());
         match outcome {
-            Outcome::Unfit => unfit += 1,
+            Outcome::Unfit(why) => unfit.push(format!("{name}: left out, GCC's own program {why}")),
             Outcome::Passed if why.is_some() => wrong.push(format!("{name} ({includes}) passes: known.txt has it")),
             Outcome::Passed => passed += 1,
             Outcome::Refused(finding) => {
@@ -99,13 +104,14 @@ fn run() -> Result<(), String> {
     }
     let seconds = started.elapsed().as_secs_f64();
     eprintln!(
-        "torture: {} programs, {passed} extractions pass, {} are refused or fail as known, {unfit} programs are not for GCC here, \
+        "torture: {} programs, {passed} extractions pass, {} are refused or fail as known, {} programs are not for GCC here, \
          {} wrong, {seconds:.0} s",
         programs.len(),
         refused.len(),
+        unfit.len(),
         wrong.len()
     );
-    refused.iter().for_each(|line| eprintln!("  {line}"));
+    refused.iter().chain(&unfit).for_each(|line| eprintln!("  {line}"));
     match wrong.is_empty() {
         true if passed == 0 => Err("nothing was tried".into()),
         true => Ok(()),
@@ -147,7 +153,7 @@ fn chosen(folder: &Path) -> Result<Vec<Torture>, String> {
                 }
                 others = vec![format!("{below}{library}"), format!("{below}lib/main.c")];
             }
-            all.push(Torture { name: format!("{below}{name}"), function, others });
+            all.push(Torture { name: format!("{below}{name}"), function, others, includes: INCLUDES });
         }
     }
     let wanted = match std::env::var("KLP_TORTURE") {
@@ -168,7 +174,10 @@ fn chosen(folder: &Path) -> Result<Vec<Torture>, String> {
     };
     let mut keyed: Vec<(u64, Torture)> = (1u64..).map(|index| mixed(seed, index)).zip(all).collect();
     keyed.sort_by_key(|(key, _)| *key);
-    Ok(keyed.into_iter().take(wanted).map(|(_, program)| program).collect())
+    let chosen = keyed.into_iter().take(wanted);
+    // Each in one of the ways only, for the time that it takes.
+    let one = |(index, (_, program))| Torture { includes: &INCLUDES[index % 2..index % 2 + 1], ..program };
+    Ok(chosen.enumerate().map(one).collect())
 }
 
 /// A number that looks random (splitmix64).
@@ -220,8 +229,8 @@ fn tried(folder: &Path, program: &Torture) -> Vec<(&'static str, Outcome)> {
         let ran = limited(&binary, &[], scratch.path());
         if ran.status.success() { Ok(()) } else { Err(format!("does not run: {}", ran.status)) }
     };
-    if built(&program.name, "original").is_err() {
-        return vec![("", Outcome::Unfit)];
+    if let Err(why) = built(&program.name, "original") {
+        return vec![("", Outcome::Unfit(why))];
     }
     let outcome = |includes: &'static str| {
         let file = scratch.path().join(format!("{includes}.c"));
@@ -241,7 +250,7 @@ fn tried(folder: &Path, program: &Torture) -> Vec<(&'static str, Outcome)> {
             _ => Outcome::Failed(format!("{}: {}", output.status, last(&output.stderr))),
         }
     };
-    ["none", "keep"].map(|includes| (includes, outcome(includes))).into_iter().collect()
+    program.includes.iter().map(|includes| (*includes, outcome(includes))).collect()
 }
 
 fn last(text: &[u8]) -> String {

@@ -53,9 +53,12 @@ fn converted(original: Vec<u8>) -> (Vec<u8>, Vec<(usize, usize)>) {
 
 /// Does a line say that the ones behind it are others? Then GCC's places aren't the file's.
 fn line_directive(bytes: &[u8]) -> Option<usize> {
+    let number = |text: &[u8]| text.first().is_some_and(u8::is_ascii_digit);
     let is_directive = |line: &[u8]| {
-        let line = line.trim_ascii_start().strip_prefix(b"#").map(<[u8]>::trim_ascii_start);
-        line.is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit) || rest.starts_with(b"line"))
+        let Some(rest) = line.trim_ascii_start().strip_prefix(b"#").map(<[u8]>::trim_ascii_start) else { return false };
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let marker = digits > 0 && rest[digits..].trim_ascii_start().starts_with(b"\"");
+        marker || rest.strip_prefix(b"line").is_some_and(|rest| number(rest.trim_ascii_start()))
     };
     bytes.split(|byte| *byte == b'\n').position(is_directive).map(|line| line + 1)
 }
@@ -169,5 +172,26 @@ impl Sources {
             return Ok(String::new());
         }
         Ok(format!("{}\n", &trimmed[line_start..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_directives_move_lines() {
+        assert_eq!(line_directive(b"a\n # line 3\n"), Some(2));
+        assert_eq!(line_directive(b"#line 3 \"x\"\n"), Some(1));
+        assert_eq!(line_directive(b"# 1 \"x.y\"\n"), Some(1));
+        assert_eq!(line_directive(b" # lines\n# 1 of 2\n#define line 3\n#if 1\n"), None);
+    }
+
+    #[test]
+    fn converted_texts_know_where_they_are_ahead() {
+        let (bytes, ahead) = converted(b"/* \xe9 */ \"\xe9\"; x\n".to_vec());
+        assert_eq!(String::from_utf8_lossy(&bytes), "/* \u{e9} */ \"\\351\"; x\n");
+        assert_eq!(ahead.last(), Some(&(11, 4)));
+        assert_eq!(converted("a \u{e9}".into()), ("a \u{e9}".into(), Vec::new()));
     }
 }
