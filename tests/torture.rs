@@ -22,7 +22,7 @@ use support::{in_ci, root};
 const SAMPLE: usize = 100;
 
 /// Longest time for one command, in seconds.
-const LIMIT: &str = "30";
+const LIMIT: &str = "120";
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_klp-extract");
 

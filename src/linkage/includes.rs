@@ -139,15 +139,15 @@ pub fn system(closure: &Closure, all: bool) -> Vec<Include> {
     if all {
         closure.entered.iter().for_each(|entered| note(entered.file, "another header or a condition may need it"));
     }
-    let entered: BTreeMap<u32, u32> =
-        closure.entered.iter().rev().map(|entered| (entered.file, entered.order)).collect();
+    let direct = closure.entered.iter().rev().filter(|entered| !system(entered.parent));
+    let direct: BTreeMap<u32, u32> = direct.map(|entered| (entered.file, entered.order)).collect();
     let mut chosen: Vec<Include> = Vec::new();
     for directive in &closure.directives {
         let file = used.iter().find(|(file, _)| is_named(&closure.files[**file as usize].path, &directive.name));
         if let Some((file, reason)) = file.filter(|_| chosen.iter().all(|known| known.name != directive.name)) {
             let Directive { name, quoted, .. } = directive.clone();
             // Not the line's own place: a file that is entered several times may have skipped it the last time.
-            let order = entered.get(file).copied().unwrap_or(directive.order);
+            let order = direct.get(file).copied().unwrap_or(directive.order);
             chosen.push(Include { name, quoted, order, reason: reason.clone() });
         }
     }
