@@ -84,7 +84,7 @@ fn run() -> Result<(), String> {
     let (mut passed, mut unfit, mut refused) = (0, Vec::new(), Vec::new());
     for ((index, includes), outcome) in &outcomes {
         let name = &programs[*index].name;
-        let why = known.get(name.as_str());
+        let why = known.get(name.as_str()).or_else(|| known.get(&format!("{name}:{includes}")));
         match outcome {
             Outcome::Unfit(why) => unfit.push(format!("{name}: left out, GCC's own program {why}")),
             Outcome::Passed if why.is_some() => wrong.push(format!("{name} ({includes}) passes: known.txt has it")),
@@ -188,7 +188,8 @@ fn mixed(seed: u64, index: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// By program: the finding that refuses it, or `fails`. A line: NAME, that, and the cause in words.
+/// By program (with `:none` or `:keep` where only that way doesn't pass): the finding that refuses it, or `fails`. A line:
+/// NAME, that, and the cause in words.
 fn known() -> Result<BTreeMap<String, String>, String> {
     let path = root().join("testdata/torture/known.txt");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -160,8 +160,8 @@ fn takes_parentheses(word: &[u8]) -> bool {
 /// Index behind the bracket that closes the one at `open`, at most `end`.
 fn behind(tokens: &[Symbol], interner: &Interner, open: usize, end: usize) -> usize {
     let mut depth = 0;
-    for at in open..end {
-        match interner.text(tokens[at]) {
+    for (at, token) in tokens.iter().enumerate().take(end).skip(open) {
+        match interner.text(*token) {
             b"(" | b"[" | b"{" => depth += 1,
             b")" | b"]" | b"}" => {
                 depth -= 1;
