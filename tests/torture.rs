@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::{in_ci, root};
+use support::{in_ci, root, sample};
 
 /// Programs that are tried unless KLP_TORTURE says how many.
 const SAMPLE: usize = 100;
@@ -168,24 +168,12 @@ fn chosen(folder: &Path) -> Result<Vec<Torture>, String> {
             }
         },
     };
-    let seed = match std::env::var("KLP_TORTURE_SEED") {
-        Ok(text) => text.parse().map_err(|_| "KLP_TORTURE_SEED is a number")?,
-        Err(_) => 1,
-    };
-    let mut keyed: Vec<(u64, Torture)> = (1u64..).map(|index| mixed(seed, index)).zip(all).collect();
-    keyed.sort_by_key(|(key, _)| *key);
-    let chosen = keyed.into_iter().take(wanted);
+    let seed = sample::number("KLP_TORTURE_SEED", 1);
+    sample::shuffle(&mut all, seed);
+    let chosen = all.into_iter().take(wanted);
     // Each in one of the ways only, for the time that it takes.
-    let one = |(index, (_, program))| Torture { includes: &INCLUDES[index % 2..index % 2 + 1], ..program };
+    let one = |(index, program): (usize, Torture)| Torture { includes: &INCLUDES[index % 2..index % 2 + 1], ..program };
     Ok(chosen.enumerate().map(one).collect())
-}
-
-/// A number that looks random (splitmix64).
-fn mixed(seed: u64, index: u64) -> u64 {
-    let mut value = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index.wrapping_mul(0xbf58_476d_1ce4_e5b9));
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 /// By program (with `:none` or `:keep` where only that way doesn't pass): the finding that refuses it, or `fails`. A line:
