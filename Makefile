@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test lint bench self-check scopes audit fidelity headers oracle clean
+.PHONY: build setup demo test lint bench self-check scopes audit fidelity headers oracle torture clean
 
 build: setup
 	$(CARGO) build --release
@@ -45,6 +45,10 @@ headers: setup
 # Random programs of csmith and of the tests' own generator, N of each: make oracle N=2000
 oracle: setup
 	KLP_ORACLE_CSMITH=$(N) KLP_ORACLE_OWN=$(N) $(CARGO) test --release --test oracle
+
+# GCC's own torture programs, all of them: each one's main extracted, compiled and run
+torture: setup
+	KLP_TORTURE=all $(CARGO) test --release --test torture -- --nocapture
 
 lint:
 	scripts/setup --lints

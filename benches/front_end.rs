@@ -173,6 +173,7 @@ fn requests(kernel: &Kernel, command: &CompileCommand) -> Vec<Request> {
         command: command.clone(),
         build: kernel.build().to_path_buf(),
         roots: vec![format!("{}/", kernel.source().display())],
+        headers: None,
         scope,
         parse: Parse::Closure,
     };

@@ -1,5 +1,7 @@
 //! The command line: arguments first, action later; results on standard output, all else on standard error.
 
+mod extract;
+
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     Plan(PlanRequest),
     /// Write the livepatch module for a patch
     Create(Create),
+    /// Copy functions out of any C project, with all that they need, into one C file
+    Extract(extract::Request),
     /// Show where GCC put the code of functions, from its clone reports (-fdump-ipa-clones)
     Clones(Clones),
     /// Boot the kernel in a virtual machine and try the built module
@@ -250,6 +254,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Prepare(request) => prepare(request),
         Command::Plan(request) => plan(&request),
         Command::Create(request) => create(&request),
+        Command::Extract(request) => extract::run(&request),
         Command::Clones(request) => clones(&request),
         Command::Test(request) => test(&request),
         Command::Kernels(request) => kernels(request),

@@ -8,6 +8,7 @@ pub mod candidates;
 pub mod check;
 pub mod cli;
 pub mod closure;
+pub mod command_line;
 pub mod finding;
 pub mod impact;
 pub mod judge;

@@ -3,7 +3,7 @@
 //!
 //! A session runs in a scratch folder that holds copies of the case's files.
 
-#[allow(dead_code, reason = "other tests need more of it")]
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
 use std::collections::BTreeSet;

@@ -144,10 +144,16 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             continue;
         }
         let target = *role == Role::Function && naming.targets.contains(name) && node.extent == Extent::Whole;
-        let new_name = if target { naming.new_name(name) } else { renamed.get(name).unwrap_or(name).clone() };
+        let new_name = if target {
+            naming.new_name(name)
+        } else {
+            renamed.get(name).filter(|_| !role.is_tag()).unwrap_or(name).clone()
+        };
+        // Elsewhere its name is not renamed.
+        let alone = target && !naming.everywhere;
         let key = (new_name, role.is_tag());
         let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);
-        let new = target.then_some((name.as_str(), key.0.as_str()));
+        let new = alone.then_some((name.as_str(), key.0.as_str()));
         let expected = expected(closure, node, new, &renamed, naming);
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
@@ -163,9 +169,9 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         });
         validation.compared += 1;
         if !equal {
-            let why = nearest.unwrap_or_else(|| "the module does not have it".into());
+            let why = nearest.unwrap_or_else(|| "the emitted C does not have it".into());
             let (file, line) = place();
-            let message = format!("{name} is not the same in the module as in the patched kernel: {why}");
+            let message = format!("{name} is not the same in the emitted C as in the source: {why}");
             validation.findings.push(Finding::new(TOKENS_DIFFER, message).at(file, line));
         }
     }
@@ -175,7 +181,7 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
 /// A type under another `#pragma pack` has another layout, with the same tokens.
 fn packing(node: &Node, pack: Option<u32>) -> Option<String> {
     let differs = node.extent == Extent::Whole && node.pack != pack;
-    differs.then(|| format!("the kernel has it under #pragma pack {:?}, the module under {pack:?}", node.pack))
+    differs.then(|| format!("the source has it under #pragma pack {:?}, the emitted C under {pack:?}", node.pack))
 }
 
 /// What [`validate`] found.
@@ -200,9 +206,13 @@ fn expected<'a>(
         Extent::Whole => &node.tokens[..],
         Extent::Signature => &node.tokens[..node.signature_tokens],
     };
+    let is_type = !matches!(node.names.first(), Some((_, Role::Function | Role::Prototype | Role::Variable)));
+    let mut before = "";
     let words = tokens.iter().map(|token| {
         let text = closure.texts[(token & !WILDCARD) as usize].as_str();
-        (renamed.get(text).map_or(text, String::as_str), token & WILDCARD != 0)
+        let new = renamed.get(text).filter(|_| !naming.everywhere || (!is_type && naming.renames(text, before)));
+        before = text;
+        (new.map_or(text, String::as_str), token & WILDCARD != 0)
     });
     let mut words: Vec<Word> = words.collect();
     if node.extent == Extent::Whole {
@@ -325,7 +335,7 @@ fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String>
         let words = &words[at.saturating_sub(3)..(at + 4).min(words.len())];
         words.iter().map(|word| word.0).collect::<Vec<_>>().join(" ")
     };
-    Some(format!("the kernel has `{}`, the module `{}`", around(expected), around(found)))
+    Some(format!("the source has `{}`, the emitted C `{}`", around(expected), around(found)))
 }
 
 /// A function's definition without `static` and `inline` before its body.

@@ -79,7 +79,7 @@ impl<'a> Boundary<'a> {
 /// Static variables that are in no object file. Functions that mention one are copied with it, never referred to: the
 /// running code's may have forwarded its value, or dropped the store.
 fn dissolved(unit: &Expanded, outline: &Outline, scope: &Scope) -> BTreeSet<Symbol> {
-    let Some(is_static) = unit.interner().find(b"static") else { return BTreeSet::new() };
+    let Some(is_static) = unit.interner().find(b"static").filter(|_| !scope.as_written) else { return BTreeSet::new() };
     let mut found = BTreeSet::new();
     for (statement, names) in outline.statements.iter().zip(&outline.names) {
         let mut variables = names.iter().filter(|name| name.role == Role::Variable).peekable();

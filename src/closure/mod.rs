@@ -8,6 +8,7 @@
 
 pub mod boundary;
 pub mod statics;
+mod written;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,7 +21,7 @@ use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Need, Parsed};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
-use crate::unit::lex::Symbol;
+use crate::unit::lex::{self, Symbol};
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::place::{Place, Places, Position};
@@ -29,6 +30,7 @@ use crate::unit::text::MacroId;
 
 use boundary::Boundary;
 use statics::StaticLocal;
+use written::Written;
 
 /// Why one node needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +96,8 @@ pub struct CopiedGroup {
     pub end: Position,
     /// The `#pragma pack` that it stands under, in bytes.
     pub pack: Option<u32>,
+    /// Its text as GCC has it: without what conditions leave out, with line markers.
+    pub taken: String,
     /// Macros that its text uses, at any depth.
     pub macros: BTreeSet<u32>,
     /// Those that its own text or a copied macro's body spells.
@@ -127,6 +131,7 @@ pub struct Entered {
 pub struct Directive {
     /// As written between the brackets or quotes.
     pub name: String,
+    pub quoted: bool,
     /// Place in the unit.
     pub order: u32,
 }
@@ -195,6 +200,9 @@ pub struct Scope {
     pub static_locals: BTreeSet<String>,
     /// Macros whose statements are left out of copied groups (see [`crate::rewrite::wrappers`]).
     pub dropped_macros: BTreeSet<String>,
+    /// Of a program, all is taken as it stands: declarations of what the unit doesn't define, and those that say more than
+    /// the one that is used (see [`written`]).
+    pub as_written: bool,
 }
 
 struct Walk<'a, 'b> {
@@ -214,6 +222,7 @@ struct Walk<'a, 'b> {
     pragmas: Pragmas,
     /// The token by which a public header first names a struct or union.
     public_tags: FxHashMap<Symbol, u32>,
+    written: Written,
 }
 
 #[derive(Default)]
@@ -256,6 +265,7 @@ pub fn close<'a>(
         boundary,
         pragmas: pragmas::pragmas(unit, outline),
         public_tags: public_tags(unit, outline, places),
+        written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
         let Some(statement) = outline.function_named(unit, target) else {
@@ -265,12 +275,18 @@ pub fn close<'a>(
             );
         };
         walk.reach(statement, Extent::Whole, None);
+        let node = walk.by_statement[&statement];
+        for other in walk.redeclarations(node, target, Some(statement)) {
+            let edge = Edge { kind: EdgeKind::Declaration, name: target.clone() };
+            walk.reach(other, Extent::Whole, Some((node, edge)));
+        }
     }
     loop {
         while let Some(node) = walk.queue.pop_front() {
             walk.follow(node)?;
         }
         walk.copy_users_of_renamed();
+        walk.assembly();
         if walk.queue.is_empty() {
             walk.check_pragmas()?;
             return Ok(walk.finish());
@@ -376,9 +392,12 @@ impl Walk<'_, '_> {
                 self.reach(sibling, Extent::Whole, Some((node, edge)));
             }
         }
+        if copied && extent == Extent::Whole {
+            self.aliased(node);
+        }
         let found = self.parsed.references(statement, extent, &self.scope.static_locals)?;
         let locals = statics::found(self.unit, self.places, &self.outline.statements[statement.0 as usize], &found);
-        if !copied && locals.iter().any(|local| !local.fresh) {
+        if !copied && !self.scope.as_written && locals.iter().any(|local| !local.fresh) {
             // The header's function would have variables of its own.
             self.copy_renamed(node);
         }
@@ -415,7 +434,8 @@ impl Walk<'_, '_> {
             let start = self.unit.start_of(self.outline.statements[*index].start);
             !self.places.is_public(self.places.file(start))
         };
-        match self.pragmas.unknown.iter().find(|(index, _)| *index < last && own(index)) {
+        let carried = |text: &str| self.scope.as_written && pragmas::names_symbols(text);
+        match self.pragmas.unknown.iter().find(|(index, text)| *index < last && own(index) && !carried(text)) {
             Some((_, text)) => refuse(
                 PRAGMA_UNKNOWN,
                 format!("copied text stands behind `{text}`, whose effect on it the tool doesn't know"),
@@ -472,6 +492,9 @@ impl Walk<'_, '_> {
         let definition = definition.or_else(|| self.is_tentative(declaration).then_some(declaration));
         let provided = self.boundary.refers(&name, definition);
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
+        for other in self.redeclarations(from, &name, definition.filter(|_| !provided)) {
+            self.reach(other, Extent::Whole, edge(EdgeKind::Declaration));
+        }
         match definition {
             Some(definition) if !provided => {
                 self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
@@ -483,6 +506,9 @@ impl Walk<'_, '_> {
                 if declaration != definition && (used_early || declared_in_public) {
                     self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
                 }
+            }
+            None if self.scope.as_written && !provided => {
+                self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
             }
             _ => self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration)),
         }
@@ -569,6 +595,7 @@ impl Walk<'_, '_> {
             pack,
             start: self.places.position(start),
             end: self.places.position(end),
+            taken: lex::readable(&self.unit.reader.source[start as usize..end as usize]).into_owned(),
             macros,
             direct_macros,
         }

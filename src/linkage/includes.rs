@@ -7,17 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::closure::Closure;
+use crate::closure::{Closure, Directive, MacroDefinition};
 use crate::finding::Result;
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 use crate::unit::place::{self, Class};
+use crate::unit::program::is_named;
 
 /// One `#include` of the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Include {
-    /// As written between `<` and `>`.
+    /// As written between `<` and `>`, or quotes.
     pub name: String,
+    pub quoted: bool,
     /// Its place in the original unit.
     pub order: u32,
     /// What it directly declares that the module uses, or `None` where it is there for what another one needs.
@@ -93,7 +95,7 @@ pub fn choose(
             let between = |from: u32| macros.iter().any(|order| (from..directive.order).contains(order));
             let brought = first.get(file).copied().filter(|order| between(*order));
             let order = brought.unwrap_or(directive.order);
-            chosen.push(Include { name: directive.name.clone(), order, reason });
+            chosen.push(Include { name: directive.name.clone(), quoted: false, order, reason });
         }
     }
     chosen.sort_by_key(|include| include.order);
@@ -112,7 +114,7 @@ pub fn choose(
         let path = &closure.files[*missing as usize].path;
         let reason = direct.get(missing).cloned().unwrap_or_else(|| format!("needed by what {path} declares"));
         let order = first.get(&file).copied().unwrap_or(u32::MAX);
-        chosen.push(Include { name: names.of(file), order, reason });
+        chosen.push(Include { name: names.of(file), quoted: false, order, reason });
         chosen.sort_by_key(|include| include.order);
     }
     Ok(chosen)
@@ -120,8 +122,8 @@ pub fn choose(
 
 /// The includes that a unit of a program keeps: those lines of the files that are copied from which bring a header of the
 /// system that is used, directly or through others. Headers of the system are those outside of the project's tree.
-/// `conditions`: copied text has `#if`s, whose names may be any header's macros, so that all headers stay.
-pub fn system(closure: &Closure, conditions: bool) -> Vec<Include> {
+/// `all`: every header stays, as it must where copied text has `#if`s, whose names may be any header's macros.
+pub fn system(closure: &Closure, all: bool) -> Vec<Include> {
     let system = |file: u32| closure.files[file as usize].class == Class::Compiler;
     let parents: BTreeMap<u32, u32> =
         closure.entered.iter().rev().map(|entered| (entered.file, entered.parent)).collect();
@@ -140,18 +142,58 @@ pub fn system(closure: &Closure, conditions: bool) -> Vec<Include> {
         let definition = &closure.macros[id];
         note(definition.position.file, &definition.name);
     }
-    if conditions {
-        closure.entered.iter().for_each(|entered| note(entered.file, "conditions in copied text"));
+    if all {
+        closure.entered.iter().for_each(|entered| note(entered.file, "another header or a condition may need it"));
     }
+    let direct = closure.entered.iter().rev().filter(|entered| !system(entered.parent));
+    let direct: BTreeMap<u32, u32> = direct.map(|entered| (entered.file, entered.order)).collect();
     let mut chosen: Vec<Include> = Vec::new();
     for directive in &closure.directives {
-        let ending = format!("/{}", directive.name);
-        let file = used.iter().find(|(file, _)| closure.files[**file as usize].path.ends_with(&ending));
-        if let Some((_, reason)) = file.filter(|_| chosen.iter().all(|known| known.name != directive.name)) {
-            chosen.push(Include { name: directive.name.clone(), order: directive.order, reason: reason.clone() });
+        let file = used.iter().find(|(file, _)| is_named(&closure.files[**file as usize].path, &directive.name));
+        if let Some((file, reason)) = file.filter(|_| chosen.iter().all(|known| known.name != directive.name)) {
+            let Directive { name, quoted, .. } = directive.clone();
+            // Not the line's own place: a file that is entered several times may have skipped it the last time.
+            let order = direct.get(file).copied().unwrap_or(directive.order);
+            chosen.push(Include { name, quoted, order, reason: reason.clone() });
         }
     }
     chosen
+}
+
+/// Macros of files that are copied from whose names a header that is included later has in its text: it may test them
+/// (`_GNU_SOURCE`), or be made of them (X-macros). `kept` are the lines by which headers come, `folder` is GCC's working
+/// directory.
+pub fn tested(closure: &Closure, kept: &[Include], folder: &Path) -> BTreeSet<u32> {
+    let parents: BTreeMap<u32, u32> =
+        closure.entered.iter().rev().map(|entered| (entered.file, entered.parent)).collect();
+    let path = |file: u32| &closure.files[file as usize].path;
+    let copied = |file: u32| matches!(closure.files[file as usize].class, Class::Source | Class::Private);
+    let own: Vec<_> = closure.macros.iter().filter(|(_, definition)| copied(definition.position.file)).collect();
+    let comes = |file: u32| {
+        let mut at = file;
+        while let Some(parent) = parents.get(&at).copied().filter(|parent| !copied(*parent)) {
+            at = parent;
+        }
+        kept.iter().any(|include| is_named(path(at), &include.name))
+    };
+    let mut found = BTreeSet::new();
+    for entered in closure.entered.iter().filter(|entered| !copied(entered.file) && comes(entered.file)) {
+        let lives = |definition: &MacroDefinition| {
+            let ended = definition.undefined.is_some_and(|position| position.order < entered.order);
+            definition.position.order < entered.order && !ended
+        };
+        let mut before = own.iter().filter(|(id, definition)| lives(definition) && !found.contains(*id)).peekable();
+        if before.peek().is_none() {
+            continue;
+        }
+        let text = std::fs::read(folder.join(path(entered.file))).unwrap_or_default();
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let words: BTreeSet<&[u8]> = text.split(|byte| !is_part(byte)).collect();
+        let named: Vec<u32> =
+            before.filter(|(_, macro_)| words.contains(macro_.name.as_bytes())).map(|(id, _)| **id).collect();
+        found.extend(named);
+    }
+    found
 }
 
 /// Public headers that directly declare something that copied text uses (with the first such name), and all that are
@@ -233,7 +275,7 @@ pub fn completed(
         let known = chosen.iter().chain(&more).any(|include| include.name == directive.name);
         if !known && public.contains(&directive.name) {
             let reason = "needed by the headers behind it".to_string();
-            more.push(Include { name: directive.name.clone(), order: directive.order, reason });
+            more.push(Include { name: directive.name.clone(), quoted: false, order: directive.order, reason });
         }
     }
     let together = |more: &[Include]| {

@@ -126,6 +126,7 @@ pub fn extracted(
         distinct: BTreeMap::new(),
         statics: BTreeMap::new(),
         shared: true,
+        everywhere: false,
     };
     let (closure, _) = closed(&unit, &resolver, place, &naming, &BTreeSet::new())?;
     let statics = statics::resolve(&unit, &closure, &resolver, &original(project), build, &scratch.join("statics"))?;

@@ -1,5 +1,6 @@
 //! From a patch to a livepatch module: one line a stage, each computed from the earlier ones and never changed after.
 
+pub mod copy;
 mod evidence;
 pub mod extract;
 mod module;

@@ -81,6 +81,7 @@ pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan, scratch: &Path) -> Resul
             distinct: distinct[*index].clone(),
             statics: BTreeMap::new(),
             shared: several,
+            everywhere: false,
         };
         front_end(kernel, plan, unit, naming, stems[*index].clone(), shared, scratch).map(Some)
     };
@@ -166,10 +167,11 @@ pub(super) fn closed(
         objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
         static_locals: statics::names(&unit.before.facts, &unit.after_objects),
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
+        as_written: false,
     };
     let UnitPlace { command, build, roots } = place;
     let parse = worker::Parse::chosen();
-    let request = worker::Request { command, build: build.to_path_buf(), roots, scope, parse };
+    let request = worker::Request { command, build: build.to_path_buf(), roots, headers: None, scope, parse };
     let worker::Answer { closure, usage } = worker::run(&request)?;
     Ok((closure, usage))
 }

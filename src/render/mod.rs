@@ -1,9 +1,12 @@
 //! Renders the module's files from `templates/` (tera, embedded in the program). Rendering never decides anything.
 
+mod extract;
 pub mod json;
 pub mod output;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use extract::extract;
 
 use serde::Serialize;
 use tera::{Context, Tera};
@@ -135,14 +138,6 @@ pub fn unit(unit: &Unit) -> Result<String> {
     context.insert("source", unit.source);
     context.insert("blocks", &blocks(unit, false));
     render("part.c", &context)
-}
-
-/// The C file of functions copied out of a program.
-pub fn extract(unit: &Unit) -> Result<String> {
-    let mut context = Context::new();
-    context.insert("source", unit.source);
-    context.insert("blocks", &blocks(unit, false));
-    render("extract.c", &context)
 }
 
 /// What the file with the tables needs to know of the others.

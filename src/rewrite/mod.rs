@@ -3,6 +3,7 @@
 //! Text is cut from the patched source files by file and line, never from GCC's output. Each piece is an [`Item`] with
 //! where it comes from and why it is there; [`crate::render`] puts them in order.
 
+mod conditions;
 pub mod declaration;
 mod sources;
 mod statics;
@@ -13,12 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node};
+use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node, WILDCARD};
 use crate::finding::{NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
 use crate::unit::groups::GroupId;
+use crate::unit::lex;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
-use crate::unit::place::Class;
+use crate::unit::place::{Class, Position};
 
 pub use sources::Sources;
 
@@ -78,12 +80,23 @@ pub struct Naming {
     pub statics: BTreeMap<String, String>,
     /// Are the targets visible to the module's other files?
     pub shared: bool,
+    /// Do the copied texts mean the new functions where they name targets? A livepatch leaves that to the hooks, and calls
+    /// the original ones.
+    pub everywhere: bool,
 }
 
 impl Naming {
-    /// The new names of functions of public headers that are copied although the headers have them.
+    /// The new names of functions of public headers that are copied although the headers have them, and of targets where
+    /// copied text means the new ones.
     pub fn renamed(&self, closure: &Closure) -> BTreeMap<String, String> {
-        closure.renamed.iter().map(|name| (name.clone(), self.new_name(name))).collect()
+        let everywhere = self.targets.iter().filter(|_| self.everywhere && !self.prefix.is_empty());
+        closure.renamed.iter().chain(everywhere).map(|name| (name.clone(), self.new_name(name))).collect()
+    }
+
+    /// Is a word of the copied text, by what stands before it, a target's name that becomes another one? Members may have
+    /// the same name.
+    pub fn renames(&self, word: &str, before: &str) -> bool {
+        self.everywhere && !self.prefix.is_empty() && self.targets.contains(word) && !matches!(before, "." | "->")
     }
 
     pub fn new_name(&self, target: &str) -> String {
@@ -119,7 +132,7 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
     for index in closure.graph.node_indices() {
         let node = &closure.graph[index];
         let provided = node.extent == Extent::Signature && node.copied && !copied.contains(&node.group);
-        if provided || is_called_target(closure, naming, index) {
+        if provided || (!naming.everywhere && is_called_target(closure, naming, index)) {
             let item = declaration::declared(closure, sources, index, &defined)?;
             declared_macros(closure, sources, &item, &mut macros)?;
             items.push(item);
@@ -128,8 +141,40 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
     conditional_macros(closure, &items, &mut macros);
     items.extend(macro_items(closure, sources, &macros, &users)?);
     items.extend(forward_declarations(closure));
+    for item in items.iter_mut().filter(|item| item.kind != "type") {
+        item.text = renamed_words(&item.text, naming);
+    }
     items.sort_by_key(|item| (item.section, item.order));
     Ok(items)
+}
+
+/// A text with the targets under their new names.
+fn renamed_words(text: &str, naming: &Naming) -> String {
+    if !naming.everywhere {
+        return text.to_string();
+    }
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let (mut at, mut copied, mut before) = (0, 0, String::new());
+    loop {
+        at = lex::gap(bytes, at).end;
+        if at >= bytes.len() {
+            return out + &text[copied..];
+        }
+        if bytes[at] == b'\n' {
+            at += 1;
+            continue;
+        }
+        let end = lex::token(bytes, at).0.min(bytes.len());
+        let word = text.get(at..end).unwrap_or_default();
+        if naming.renames(word, &before) {
+            out.push_str(&text[copied..at]);
+            out.push_str(&naming.new_name(word));
+            copied = end;
+        }
+        before = word.to_string();
+        at = end;
+    }
 }
 
 /// Is it a target that copied code calls or whose address it takes? That is the original function, which leads to the
@@ -169,8 +214,22 @@ fn copied(
     group: &CopiedGroup,
     nodes: &[NodeIndex],
 ) -> Result<Item> {
-    let mut text = sources.text(closure, group.start, group.end)?;
+    let mut text = match pragma(closure, &nodes[0]) {
+        true => sources.pragma(closure, group.start)?,
+        false => sources.text(closure, group.start, group.end)?,
+    };
     let mut edits = Vec::new();
+    // A condition that begins or ends elsewhere can't be cut out with its `#if`.
+    let cut = !conditions::are_whole(&text.text);
+    if cut {
+        text.text = format!("{}\n", group.taken);
+        edits.push("only the branch taken of conditions that reach beyond it".into());
+    }
+    let start = text.start;
+    let place = |sources: &mut Sources, position: Position| match cut {
+        true => Ok((position.order - group.start.order) as usize),
+        false => sources.offset(closure, position).map(|at| at - start),
+    };
     let mut kind = "type";
     let mut section = Section::Types;
     let mut name = String::new();
@@ -184,9 +243,10 @@ fn copied(
             section = Section::Code;
         }
         statics::edit(closure, sources, node, naming, text.start, &mut replacements, &mut edits)?;
-        let target = *role == Role::Function && naming.targets.contains(declared);
+        let is_function = *role == Role::Function || (naming.everywhere && *role == Role::Prototype);
+        let target = is_function && naming.targets.contains(declared);
         let found = match role {
-            _ if target => "target",
+            Role::Function if target => "target",
             Role::Function => "function",
             Role::Variable => "data",
             Role::Prototype => "declaration",
@@ -202,11 +262,13 @@ fn copied(
         let new_name = naming.new_name(declared);
         match (node.name_position, wrappers::of(&node.origin)) {
             (Some(position), _) => {
-                let at = sources.offset(closure, position)? - text.start;
-                replacements.push((at, declared.len(), new_name.clone()));
-                edits.push(format!("{declared} is named {new_name}"));
+                let at = place(sources, position)?;
+                if new_name != *declared {
+                    replacements.push((at, declared.len(), new_name.clone()));
+                    edits.push(format!("{declared} is named {new_name}"));
+                }
                 let name_at = at;
-                let at = sources.offset(closure, node.position)? - text.start;
+                let at = place(sources, node.position)?;
                 match (is_static(closure, node), naming.shared) {
                     (false, false) => {
                         replacements.push((at, 0, "static ".into()));
@@ -236,6 +298,7 @@ fn copied(
                 redefinitions = Some(wrapper.text(naming));
                 edits.push(format!("{declared} is named {new_name} by a redefined {}", wrapper.macro_name));
             }
+            (None, None) if new_name == *declared => {}
             (None, None) => {
                 let macros = node.origin.join(" in ");
                 return refuse(
@@ -251,6 +314,9 @@ fn copied(
     replacements.dedup();
     for (at, length, new) in replacements {
         text.text.replace_range(at..at + length, &new);
+    }
+    if cut {
+        text.text = conditions::without_markers(&text.text);
     }
     let comment = sources.comment_above(closure, group.start)?;
     if let Some(bytes) = group.pack {
@@ -271,6 +337,12 @@ fn copied(
     })
 }
 
+/// Is the statement a `#pragma` line?
+fn pragma(closure: &Closure, node: &NodeIndex) -> bool {
+    let first = closure.graph[*node].tokens.first();
+    first.is_some_and(|token| closure.texts[(token & !WILDCARD) as usize].starts_with("#pragma"))
+}
+
 /// Where a word stands in a range of the text, with the space behind it.
 fn word_in(text: &str, range: std::ops::Range<usize>, word: &str) -> Option<std::ops::Range<usize>> {
     let part = text.get(range.clone())?;
@@ -288,6 +360,15 @@ fn is_static(closure: &Closure, node: &Node) -> bool {
         let text = closure.texts.get(*token as usize);
         text.is_some_and(|text| text == "static")
     })
+}
+
+/// Definitions of macros, with those that they mention, as items of their own.
+pub fn macros(closure: &Closure, sources: &mut Sources, ids: &BTreeSet<u32>) -> Result<Vec<Item>> {
+    let mut all = ids.clone();
+    for item in macro_items(closure, sources, ids, &BTreeMap::new())? {
+        declared_macros(closure, sources, &item, &mut all)?;
+    }
+    macro_items(closure, sources, &all, &BTreeMap::new())
 }
 
 /// Macros of source files and private headers that a declaration spells, at any depth.

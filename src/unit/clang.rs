@@ -12,10 +12,11 @@ use std::ffi::{CStr, CString, c_void};
 use clang_sys::*;
 use rustc_hash::FxHashSet;
 
-use crate::finding::{FRONT_END, Result, TOOL_MISSING, refuse};
+use crate::finding::{EXTENSION_UNSUPPORTED, FRONT_END, Result, TOOL_MISSING, refuse};
 
 use super::assembly;
 use super::declared::Declaration;
+use super::dialect;
 use super::expand::{Expanded, NONE};
 use super::flat::Flat;
 use super::groups::{Outline, StatementId};
@@ -127,19 +128,6 @@ unsafe fn owned(string: CXString) -> String {
     }
 }
 
-/// Language and target as GCC compiles the kernel. `-fshort-wchar` is in the kernel's flags; all else that matters was
-/// decided by the preprocessor.
-const ARGUMENTS: &[&CStr] = &[
-    c"-x",
-    c"cpp-output",
-    c"-std=gnu11",
-    c"--target=x86_64-linux-gnu",
-    c"-fshort-wchar",
-    c"-Wno-everything",
-    c"-ferror-limit=0",
-    c"-fno-spell-checking",
-];
-
 /// Makes a warning, the only one, of a function that nothing declares.
 const UNDECLARED: &[&CStr] = &[c"-Wimplicit-function-declaration", c"-Wno-error=implicit-function-declaration"];
 
@@ -192,15 +180,25 @@ fn definition(cursor: CXCursor) -> Option<CXCursor> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Parses what is selected of the unit. An error that libclang finds in it is a refusal: GCC has accepted the whole. In
-    /// a part of it, so is a function that nothing declares.
-    pub fn new(unit: &'a Expanded, outline: &'a Outline, selection: &'a Selection) -> Result<Parsed<'a>> {
+    /// Parses what is selected of the unit, which GCC preprocesses with `args`. An error that libclang finds in it is a
+    /// refusal: GCC has accepted the whole. In a part of it, so is a function that nothing declares.
+    pub fn new(
+        unit: &'a Expanded,
+        outline: &'a Outline,
+        selection: &'a Selection,
+        args: &[String],
+    ) -> Result<Parsed<'a>> {
         let flat = Flat::new(unit, outline, selection);
         let told = match selection {
             Selection::All => &[][..],
             Selection::Some(_) => UNDECLARED,
         };
-        let arguments: Vec<_> = ARGUMENTS.iter().chain(told).map(|argument| argument.as_ptr()).collect();
+        let dialect = dialect::arguments(args);
+        let arguments: Vec<_> = dialect
+            .iter()
+            .map(|argument| argument.as_ptr())
+            .chain(told.iter().map(|argument| argument.as_ptr()))
+            .collect();
         let name = CString::from(c"/unit.i");
         // SAFETY: all buffers outlive the call; libclang copies what it keeps of the unsaved file.
         let (index, handle, error) = unsafe {
@@ -260,6 +258,10 @@ impl<'a> Parsed<'a> {
                     && !self.unit.text(token as usize).starts_with(b"__builtin_");
                 if severity >= CXDiagnostic_Error || undeclared {
                     let place = self.place(token);
+                    if let Some(extension) = dialect::extension(&text) {
+                        let message = format!("{place}: {extension}: GCC takes it, libclang does not");
+                        return refuse(EXTENSION_UNSUPPORTED, message);
+                    }
                     return refuse(FRONT_END, format!("libclang does not accept what GCC compiles: {text} ({place})"));
                 }
             }

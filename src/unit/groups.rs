@@ -89,6 +89,8 @@ pub fn statements(tokens: &[Symbol], interner: &mut Interner) -> Vec<Statement> 
     let interner = &*interner;
     let mut found = Vec::new();
     let (mut start, mut at, mut depth, mut initialiser) = (0, 0, 0i32, false);
+    // Behind the parameter names of an old-style definition.
+    let mut parameters: Option<usize> = None;
     while at < tokens.len() {
         let token = tokens[at];
         let mut shape = None;
@@ -99,11 +101,21 @@ pub fn statements(tokens: &[Symbol], interner: &mut Interner) -> Vec<Statement> 
         } else if token == words.equals && depth == 0 {
             initialiser = true;
         } else if token == words.open_brace {
-            let name = if depth == 0 && !initialiser { function_name(tokens, interner, start, at) } else { None };
+            let opens = depth == 0 && !initialiser;
+            let behind = parameters.filter(|_| text(interner, tokens, at.wrapping_sub(1)) == b";").unwrap_or(at);
+            let name = if opens { function_name(tokens, interner, start, behind) } else { None };
             at = matching_brace(tokens, &words, at);
             shape = name.map(Shape::Function);
         } else if token == words.semicolon && depth == 0 {
-            shape = Some(if at == start { Shape::Empty } else { Shape::Declaration });
+            if parameters.is_none() && !initialiser {
+                parameters = old_style(tokens, interner, start, at);
+            }
+            shape = match parameters {
+                // Those of an old-style definition, whose body is still to come.
+                Some(_) => None,
+                None if at == start => Some(Shape::Empty),
+                None => Some(Shape::Declaration),
+            };
         } else if at == start && interner.text(token).starts_with(b"#pragma") {
             shape = Some(Shape::Pragma);
         }
@@ -113,6 +125,7 @@ pub fn statements(tokens: &[Symbol], interner: &mut Interner) -> Vec<Statement> 
             found.push(Statement { start: start as u32, end: end as u32, shape });
             start = at;
             initialiser = false;
+            parameters = None;
             depth = 0;
         }
     }
@@ -120,6 +133,63 @@ pub fn statements(tokens: &[Symbol], interner: &mut Interner) -> Vec<Statement> 
         found.push(Statement { start: start as u32, end: tokens.len() as u32, shape: Shape::Declaration });
     }
     found
+}
+
+fn text<'a>(interner: &'a Interner, tokens: &[Symbol], at: usize) -> &'a [u8] {
+    tokens.get(at).map_or(b"", |token| interner.text(*token))
+}
+
+/// If the declaration that ends at `end` is the first one of an old-style function's parameters (C11 6.9.1, `int f(a) int a;
+/// {`): the index behind the list of their names. Nowhere else does a type or a name stand behind the parentheses of a
+/// declarator.
+fn old_style(tokens: &[Symbol], interner: &Interner, start: usize, end: usize) -> Option<usize> {
+    let word = |at: usize| text(interner, tokens, at);
+    let mut at = start;
+    while at < end {
+        match word(at) {
+            b"{" | b"[" => at = behind(tokens, interner, at, end),
+            b"(" => {
+                let before = at.checked_sub(1).filter(|before| *before >= start).map_or(&b""[..], word);
+                let is_list = is_identifier(before) && !names::is_specifier(before) && !takes_parentheses(before)
+                    || before == b")";
+                let names = tokens[at + 1..end].iter().map(|token| interner.text(*token));
+                let only_names = names.take_while(|name| *name != b")").all(|name| is_identifier(name) || name == b",");
+                at = behind(tokens, interner, at, end);
+                let next = word(at);
+                let declares = is_identifier(next) && !names::is_attribute_word(next);
+                if is_list && only_names && at < end && declares {
+                    return Some(at);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// Words other than declarators that parentheses follow.
+fn takes_parentheses(word: &[u8]) -> bool {
+    names::is_attribute_word(word)
+        || names::is_typeof(word)
+        || matches!(word, b"_Atomic" | b"_Static_assert" | b"_BitInt")
+}
+
+/// Index behind the bracket that closes the one at `open`, at most `end`.
+fn behind(tokens: &[Symbol], interner: &Interner, open: usize, end: usize) -> usize {
+    let mut depth = 0;
+    for (at, token) in tokens.iter().enumerate().take(end).skip(open) {
+        match interner.text(*token) {
+            b"(" | b"[" | b"{" => depth += 1,
+            b")" | b"]" | b"}" => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    end
 }
 
 /// Index of the brace that closes the one at `at`, or the last token's.

@@ -66,7 +66,7 @@ impl Interner {
     }
 
     pub fn string(&self, symbol: Symbol) -> String {
-        String::from_utf8_lossy(self.text(symbol)).into_owned()
+        readable(self.text(symbol)).into_owned()
     }
 
     pub fn len(&self) -> usize {
@@ -162,6 +162,30 @@ fn quoted(bytes: &[u8], at: usize) -> (usize, Kind) {
         }
     }
     (at + 1, Kind::Punctuator)
+}
+
+/// A token as UTF-8, in which files are written: a byte of a string that is none becomes the octal escape of the same
+/// meaning, which no digit behind it can lengthen (C11 6.4.4.4).
+pub fn readable(token: &[u8]) -> Cow<'_, str> {
+    let mut text = String::new();
+    let mut rest = token;
+    loop {
+        match std::str::from_utf8(rest) {
+            Ok(valid) if text.is_empty() => return valid.into(),
+            Ok(valid) => return (text + valid).into(),
+            Err(error) => {
+                let (valid, invalid) = rest.split_at(error.valid_up_to());
+                text.push_str(&String::from_utf8_lossy(valid));
+                // An escape that C doesn't have means the byte itself.
+                if text.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1 {
+                    text.pop();
+                }
+                let length = error.error_len().unwrap_or(invalid.len());
+                invalid[..length].iter().for_each(|byte| text.push_str(&format!("\\{byte:03o}")));
+                rest = &invalid[length..];
+            }
+        }
+    }
 }
 
 /// What lies before the next token.

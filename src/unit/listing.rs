@@ -56,6 +56,12 @@ impl Listing {
         self.functions.iter().map(|(name, index)| (name.as_str(), self.body(*index)))
     }
 
+    /// The names of all functions and objects that the unit declares.
+    pub fn objects(&self) -> impl Iterator<Item = String> {
+        let is_object = |name: &&Name| matches!(name.role, Role::Function | Role::Prototype | Role::Variable);
+        self.names.iter().flatten().filter(is_object).map(|name| self.interner.string(name.symbol))
+    }
+
     pub fn function(&self, name: &str) -> Option<Body<'_>> {
         self.functions.get(name).map(|index| self.body(*index))
     }

@@ -356,6 +356,13 @@ mod tests {
             ("static __attribute__((used)) foo_t v __attribute__((section(\"x\")));", &[("v", Role::Variable)]),
             ("extern __typeof__(struct s) pcpu;", &[("pcpu", Role::Variable)]),
             ("foo_t f(void) { return 0; } ;", &[("f", Role::Function)]),
+            (
+                "static int f(a, b) struct s *a; char b[]; { return 0; } int c;",
+                &[("f", Role::Function), ("c", Role::Variable)],
+            ),
+            ("f(a) struct { int x; } *a; { return 0; }", &[("f", Role::Function)]),
+            ("int (*g(a))(int) int a; { return 0; }", &[("g", Role::Function)]),
+            ("__attribute__((used)) int a; typeof(a) b;", &[("a", Role::Variable), ("b", Role::Variable)]),
             ("int (*g(int a))(int b) { return 0; }", &[("g", Role::Function)]),
             ("struct s f(struct s *p) { }", &[("f", Role::Function)]),
             ("static foo_t (f)(foo_t a) { return a; }", &[("f", Role::Function)]),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::closure::Directive;
 
 use super::expand::Expanded;
+use super::program;
 use super::worker::Request;
 
 /// What a file is to an out-of-tree module.
@@ -82,9 +83,29 @@ pub fn classify(path: &str, roots: &[String]) -> Place {
     Place { path, generated, class }
 }
 
-/// The name that an `#include` line gives between its brackets or quotes.
-fn included_name(line: &[u8]) -> Option<String> {
-    let line = std::str::from_utf8(line).ok()?;
+/// One `#include` line of a file.
+pub struct IncludeLine {
+    /// Of the line, from 1.
+    pub number: u32,
+    /// What stands between its brackets or quotes.
+    pub name: String,
+    pub quoted: bool,
+}
+
+/// The `#include` lines of a file; those whose name a macro makes are left out.
+pub fn include_lines(text: &[u8]) -> Vec<IncludeLine> {
+    let lines = (1u32..).zip(text.split(|byte| *byte == b'\n'));
+    let included = |(number, line)| {
+        let (name, quoted) = included_name(line)?;
+        Some(IncludeLine { number, name, quoted })
+    };
+    lines.filter_map(included).collect()
+}
+
+/// The name that an `#include` line gives, and whether in quotes.
+fn included_name(line: &[u8]) -> Option<(String, bool)> {
+    // Not more than the name need be UTF-8.
+    let line = String::from_utf8_lossy(line);
     let rest = line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include")?.trim_start();
     let (open, rest) = (rest.chars().next()?, rest.get(1..)?);
     let close = match open {
@@ -92,7 +113,7 @@ fn included_name(line: &[u8]) -> Option<String> {
         '"' => '"',
         _ => return None,
     };
-    rest.split_once(close).map(|(name, _)| name.to_string())
+    rest.split_once(close).map(|(name, _)| (name.to_string(), open == '"'))
 }
 
 /// Takes `.` and `x/..` out of a relative path.
@@ -112,8 +133,11 @@ pub fn normalise(path: &str) -> String {
 
 impl<'a> Places<'a> {
     pub fn new(unit: &'a Expanded, request: &Request) -> Places<'a> {
-        let Request { command, build, roots, .. } = request;
-        let places: Vec<Place> = unit.reader.files.iter().map(|file| classify(file, roots)).collect();
+        let Request { command, build, roots, headers, .. } = request;
+        let places: Vec<Place> = match headers {
+            None => unit.reader.files.iter().map(|file| classify(file, roots)).collect(),
+            Some(headers) => program::places(&unit.reader, headers, &command.source, build),
+        };
         let main = unit.reader.files.iter().position(|file| *file == command.source).unwrap_or(0) as u32;
         Places { unit, places, main, folder: build.clone() }
     }
@@ -153,11 +177,11 @@ impl<'a> Places<'a> {
             }
             let path = self.folder.join(&self.unit.reader.files[index]);
             let text = std::fs::read(&path).unwrap_or_default();
-            for (number, line) in (1u32..).zip(text.split(|byte| *byte == b'\n')) {
-                let Some(name) = included_name(line) else { continue };
+            for IncludeLine { number, name, quoted } in include_lines(&text) {
                 let marker = markers.iter().rfind(|m| m.file.0 == index as u32 && m.line <= number);
                 let Some(marker) = marker else { continue };
-                directives.push(Directive { name, order: self.line_offset(marker.offset, number - marker.line) });
+                let order = self.line_offset(marker.offset, number - marker.line);
+                directives.push(Directive { name, quoted, order });
             }
         }
         directives.sort_by_key(|directive| directive.order);

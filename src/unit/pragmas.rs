@@ -10,6 +10,12 @@ use super::groups::{Outline, Shape};
 const HARMLESS: &[&str] =
     &["once", "GCC diagnostic", "GCC poison", "GCC system_header", "GCC warning", "GCC error", "message"];
 
+/// Is it about the symbols that it names, wherever it stands (GCC manual, "Weak Pragmas", "Symbol-Renaming Pragmas")?
+pub fn names_symbols(pragma: &str) -> bool {
+    let mut words = pragma.trim_start_matches('#').split_whitespace().skip(1);
+    matches!(words.next(), Some("weak" | "redefine_extname"))
+}
+
 /// The state at each statement.
 pub struct Pragmas {
     /// By statement: the alignment in bytes that `#pragma pack` sets, if any.

@@ -22,6 +22,7 @@ use super::expand::Expanded;
 use super::groups::Outline;
 use super::live::Selection;
 use super::place::Places;
+use super::program::Headers;
 
 /// The hidden subcommand that runs [`serve`].
 pub const SUBCOMMAND: &str = "front-end";
@@ -29,12 +30,14 @@ pub const SUBCOMMAND: &str = "front-end";
 /// The longest that a unit may take; the largest of the kernel take a few seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
     pub command: CompileCommand,
     pub build: PathBuf,
     /// Prefixes of the kernel source in GCC's file names, with trailing `/`, the overlay's first.
     pub roots: Vec<String>,
+    /// Of a program, whose headers aren't told apart by the folders of `roots`.
+    pub headers: Option<Headers>,
     pub scope: Scope,
     pub parse: Parse,
 }
@@ -131,7 +134,7 @@ fn answer(request: &Request) -> Result<Answer> {
     usage.expand = own_cpu() - started;
     clang::load()?;
     let places = Places::new(&unit, request);
-    let closure = closed(&unit, &outline, &places, &request.scope, request.parse, &mut usage)?;
+    let closure = closed(&unit, &outline, &places, request, &mut usage)?;
     usage.gcc = cpu(UsageWho::RUSAGE_CHILDREN);
     usage.peak_memory = peak_memory();
     Ok(Answer { closure, usage })
@@ -146,22 +149,22 @@ pub fn closed(
     unit: &Expanded,
     outline: &Outline,
     places: &Places,
-    scope: &Scope,
-    parse: Parse,
+    request: &Request,
     usage: &mut Usage,
 ) -> Result<Closure> {
+    let Request { command, scope, parse, .. } = request;
     let started = own_cpu();
     let boundary = Boundary::new(unit, outline, places, scope);
     let mut of = |selection: &Selection| {
         let started = own_cpu();
-        let parsed = Parsed::new(unit, outline, selection)?;
+        let parsed = Parsed::new(unit, outline, selection, &command.args)?;
         let has_parsed = own_cpu();
         let closure = closure::close(unit, outline, &parsed, places, (scope, &boundary));
         usage.libclang += has_parsed - started;
         usage.closure += own_cpu() - has_parsed;
         closure
     };
-    if parse == Parse::All {
+    if *parse == Parse::All {
         return of(&Selection::All);
     }
     let selection = boundary.selection();
@@ -202,7 +205,14 @@ mod tests {
             object: "a".into(),
         };
         let scope = Scope { targets: vec!["target".into()], provided, ..Scope::default() };
-        let request = Request { command, build: "/".into(), roots: vec!["/".into()], scope, parse: Parse::Closure };
+        let request = Request {
+            command,
+            build: "/".into(),
+            roots: vec!["/".into()],
+            headers: None,
+            scope,
+            parse: Parse::Closure,
+        };
         Case { unit, outline, request }
     }
 
@@ -224,7 +234,8 @@ mod tests {
         clang::load().unwrap();
         let mut usage = Usage::default();
         let [all, closure] = [Parse::All, Parse::Closure].map(|parse| {
-            let closure = closed(&unit, &outline, &places, &request.scope, parse, &mut usage).unwrap();
+            let request = Request { parse, ..request.clone() };
+            let closure = closed(&unit, &outline, &places, &request, &mut usage).unwrap();
             serde_json::to_string(&closure).unwrap()
         });
         (all, closure, usage.fallback)

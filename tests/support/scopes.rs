@@ -24,11 +24,11 @@ pub fn agree(kernel: &Kernel, command: &CompileCommand, wanted: usize) -> Result
     let outline = Outline::new(&mut unit);
     let roots = vec![format!("{}/", kernel.source().display())];
     let build = kernel.build().to_path_buf();
-    let request = Request { command, build, roots, scope: Scope::default(), parse: Parse::All };
+    let request = Request { command, build, roots, headers: None, scope: Scope::default(), parse: Parse::All };
     let places = Places::new(&unit, &request);
     clang::load().map_err(shown)?;
     let all = Selection::All;
-    let whole = Parsed::new(&unit, &outline, &all).map_err(shown)?;
+    let whole = Parsed::new(&unit, &outline, &all, &request.command.args).map_err(shown)?;
     let provided = provided(kernel, &request.command.object, &unit, &outline).map_err(shown)?;
     let names = functions(&unit, &outline, &places, wanted);
     for (index, name) in names.iter().enumerate() {
@@ -38,7 +38,7 @@ pub fn agree(kernel: &Kernel, command: &CompileCommand, wanted: usize) -> Result
         let boundary = Boundary::new(&unit, &outline, &places, &scope);
         let expected = closure::close(&unit, &outline, &whole, &places, (&scope, &boundary));
         let selection = boundary.selection();
-        let found = Parsed::new(&unit, &outline, &selection)
+        let found = Parsed::new(&unit, &outline, &selection, &request.command.args)
             .and_then(|parsed| closure::close(&unit, &outline, &parsed, &places, (&scope, &boundary)));
         let text = |closure| serde_json::to_string_pretty(&closure).unwrap();
         match (expected.map(text).map_err(shown), found.map(text).map_err(shown)) {

@@ -1,0 +1,6 @@
+int elsewhere(int a);
+
+int compute(int a)
+{
+	return elsewhere(a);
+}

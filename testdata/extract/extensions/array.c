@@ -1,0 +1,6 @@
+int outer(int n)
+{
+	struct { char bytes[n]; int last; } s;
+
+	return sizeof(s);
+}

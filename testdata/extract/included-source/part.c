@@ -1,0 +1,4 @@
+static int part(void)
+{
+	return PART;
+}

@@ -1,0 +1,5 @@
+int compute(int a)
+{
+#line 7 "grammar.y"
+	return a;
+}

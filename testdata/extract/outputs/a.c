@@ -1,0 +1,6 @@
+#include "a.h"
+
+int compute(int a)
+{
+	return a + ADDED;
+}

@@ -1,0 +1,6 @@
+#include "user.h"
+
+int open(int depth)
+{
+	return depth ? use() : 1;
+}

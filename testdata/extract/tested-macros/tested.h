@@ -1,0 +1,5 @@
+#ifdef WANT_LONG
+typedef long number;
+#else
+typedef char number;
+#endif
