@@ -45,7 +45,7 @@ fn what_is_left_out_is_equal() {
         let mut commands = candidates.commands;
         let including = commands.len();
         shuffle(&mut commands, number("KLP_HEADERS_SEED", 1));
-        commands.truncate(number("KLP_HEADERS", 12) as usize);
+        commands.truncate(number("KLP_HEADERS", 5) as usize);
         let looked = try_map(&commands, |command| {
             let absolute = kernel.absolute(command);
             let concerned = contained::may_concern(&gcc::with_macros(&absolute, kernel.build())?, &edits);
