@@ -24,9 +24,17 @@ pub struct Edit {
     macros: BTreeSet<Vec<u8>>,
 }
 
-/// What a line of a source file holds.
+/// A line of a source file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Line {
+struct Line {
+    kind: Kind,
+    /// Does a comment, a string or a directive of the line before go on in it?
+    goes_on: bool,
+}
+
+/// What a line holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
     Nothing,
     Code,
     /// `#define` or `#undef`, with the macro's name; also its continued lines.
@@ -40,18 +48,22 @@ pub fn edit(file: &str, old: &[u8], new: &[u8]) -> Option<Edit> {
     let (old_kinds, new_kinds) = (kinds(old, old_lines.len()), kinds(new, new_lines.len()));
     let mut found = Edit { file: file.to_string(), bodies: Vec::new(), macros: BTreeSet::new() };
     for operation in capture_diff_slices(Algorithm::Myers, &old_lines, &new_lines) {
+        let (was, is) = (operation.old_range(), operation.new_range());
         if matches!(operation, DiffOp::Equal { .. }) {
+            // A comment that begins or ends elsewhere changes what the same line means.
+            if old_kinds[was] != new_kinds[is] {
+                return None;
+            }
             continue;
         }
-        let (was, is) = (operation.old_range(), operation.new_range());
         let region = (was.start as u32, was.end as u32 + 1);
         let mut code = false;
-        for kind in old_kinds[was.clone()].iter().chain(&new_kinds[is.clone()]) {
-            match kind {
-                Line::Nothing => {}
-                Line::Code => code = true,
-                Line::Macro(name) => drop(found.macros.insert(name.clone())),
-                Line::Directive => return None,
+        for line in old_kinds[was.clone()].iter().chain(&new_kinds[is.clone()]) {
+            match &line.kind {
+                Kind::Nothing => {}
+                Kind::Code => code = true,
+                Kind::Macro(name) => drop(found.macros.insert(name.clone())),
+                Kind::Directive => return None,
             }
         }
         if code {
@@ -72,18 +84,20 @@ fn split(text: &[u8]) -> Vec<&[u8]> {
 
 /// By line, what it holds.
 fn kinds(text: &[u8], count: usize) -> Vec<Line> {
-    let mut kinds = vec![Line::Nothing; count];
+    // One more than there are, where the last one has no newline.
+    let mut kinds = vec![Line { kind: Kind::Nothing, goes_on: false }; count + 1];
     let (mut line, mut at) = (0, 0);
     // The directive that the line belongs to.
-    let mut directive: Option<Line> = None;
+    let mut directive: Option<Kind> = None;
     let mut line_start = true;
     while at < text.len() {
         let gap = lex::gap(text, at);
         for _ in 0..gap.newlines {
             if let Some(kind) = &directive {
-                kinds[line] = kind.clone();
+                kinds[line].kind = kind.clone();
             }
             line += 1;
+            kinds[line].goes_on = true;
         }
         at = gap.end;
         if at >= text.len() {
@@ -91,7 +105,7 @@ fn kinds(text: &[u8], count: usize) -> Vec<Line> {
         }
         if text[at] == b'\n' {
             if let Some(kind) = directive.take() {
-                kinds[line] = kind;
+                kinds[line].kind = kind;
             }
             line_start = true;
             line += 1;
@@ -101,22 +115,26 @@ fn kinds(text: &[u8], count: usize) -> Vec<Line> {
         if text[at] == b'#' && line_start {
             directive = Some(directive_at(text, at));
         } else if directive.is_none() {
-            kinds[line] = Line::Code;
+            kinds[line].kind = Kind::Code;
         }
         line_start = false;
-        let end = lex::token(text, at).0;
+        let end = lex::token(text, at).0.min(text.len());
         // A token may be continued on the next line.
-        line += text[at..end].iter().filter(|byte| **byte == b'\n').count();
+        for _ in text[at..end].iter().filter(|byte| **byte == b'\n') {
+            line += 1;
+            kinds[line] = Line { kind: directive.clone().unwrap_or(Kind::Code), goes_on: true };
+        }
         at = end;
     }
-    if let (Some(kind), Some(last)) = (directive, kinds.get_mut(line)) {
-        *last = kind;
+    if let Some(kind) = directive {
+        kinds[line].kind = kind;
     }
+    kinds.truncate(count);
     kinds
 }
 
 /// The directive whose `#` is at `at`.
-fn directive_at(text: &[u8], at: usize) -> Line {
+fn directive_at(text: &[u8], at: usize) -> Kind {
     let word = |at: usize| {
         let start = lex::gap(text, at).end;
         let end = text.get(start).filter(|byte| **byte != b'\n').map_or(start, |_| lex::token(text, start).0);
@@ -124,14 +142,14 @@ fn directive_at(text: &[u8], at: usize) -> Line {
     };
     let name = word(at + 1);
     match &text[name.clone()] {
-        b"define" | b"undef" => Line::Macro(text[word(name.end)].to_vec()),
-        _ => Line::Directive,
+        b"define" | b"undef" => Kind::Macro(text[word(name.end)].to_vec()),
+        _ => Kind::Directive,
     }
 }
 
 /// The braces of these lines' code, in order.
 fn braces(lines: &[&[u8]], kinds: &[Line]) -> Vec<u8> {
-    let code = lines.iter().zip(kinds).filter(|(_, kind)| **kind == Line::Code).flat_map(|(line, _)| line.iter());
+    let code = lines.iter().zip(kinds).filter(|(_, line)| line.kind == Kind::Code).flat_map(|(line, _)| line.iter());
     let text: Vec<u8> = code.copied().collect();
     let mut interner = Interner::default();
     let tokens = lex::preprocessed(&text, &mut interner);
@@ -168,10 +186,11 @@ pub fn may_concern(text: &[u8], edits: &[Edit]) -> bool {
     let mut names = Vec::new();
     for (edit, lines) in edits.iter().zip(&unit.lines) {
         for region in &edit.bodies {
-            match function_around(lines, *region, &mut interner) {
-                Some(name) => names.push(name),
-                None => return true,
+            let functions = functions_around(lines, *region, &mut interner);
+            if functions.is_empty() {
+                return true;
             }
+            names.extend(functions);
         }
     }
     unit.is_reached(names, &mut interner)
@@ -188,7 +207,7 @@ struct Unit<'a> {
 }
 
 impl<'a> Unit<'a> {
-    /// Nothing where a macro is used that an edit defines.
+    /// Nothing where a macro is used that an edit defines. Directives count as lines (libcpp numbers its output so).
     fn read(text: &'a [u8], edits: &[Edit]) -> Option<Unit<'a>> {
         let mut unit = Unit { plain: Vec::with_capacity(text.len()), lines: vec![Vec::new(); edits.len()] };
         let (mut number, mut current) = (0, None);
@@ -204,11 +223,12 @@ impl<'a> Unit<'a> {
             } else if let Some((next, file)) = marker(line) {
                 number = next;
                 current = edits.iter().position(|edit| is_file(file, &edit.file));
-            } else if let Line::Macro(name) = directive_at(line, 0) {
-                if edits.iter().any(|edit| edit.macros.contains(&name)) {
+            } else {
+                if let Kind::Macro(name) = directive_at(line, 0)
+                    && edits.iter().any(|edit| edit.macros.contains(&name))
+                {
                     return None;
                 }
-            } else {
                 number += 1;
             }
         }
@@ -261,24 +281,27 @@ fn is_file(written: &[u8], file: &str) -> bool {
     path.strip_suffix(file).is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
-/// The function whose body holds the region, first and last line included; nothing where none does.
-fn function_around(lines: &[(u32, &[u8])], (before, behind): (u32, u32), interner: &mut Interner) -> Option<Vec<u8>> {
+/// The functions whose bodies hold the region: several where the unit includes the file more than once. None where anything
+/// else lies in it, or nothing does.
+fn functions_around(lines: &[(u32, &[u8])], (before, behind): (u32, u32), interner: &mut Interner) -> Vec<Vec<u8>> {
     let (mut tokens, mut numbers): (Vec<Symbol>, Vec<u32>) = (Vec::new(), Vec::new());
     for (number, line) in lines {
         tokens.extend(lex::preprocessed(line, interner));
         numbers.resize(tokens.len(), *number);
     }
     let statements = groups::statements(&tokens, interner);
-    let found = statements.iter().find(|statement| {
+    let touched = statements.iter().filter(|statement| {
+        let numbers = &numbers[statement.tokens()];
+        numbers.iter().any(|line| *line < behind) && numbers.iter().any(|line| *line > before)
+    });
+    let function = |statement: &groups::Statement| {
+        let Shape::Function(name) = statement.shape else { return None };
         let range = statement.tokens();
-        let opens = tokens[range.clone()].iter().position(|token| interner.text(*token) == b"{");
-        let opens = opens.and_then(|offset| numbers.get(range.start + offset));
-        opens.is_some_and(|line| *line <= before) && numbers.get(range.end - 1).is_some_and(|line| *line >= behind)
-    })?;
-    match found.shape {
-        Shape::Function(name) => Some(interner.text(tokens[name as usize]).to_vec()),
-        _ => None,
-    }
+        let opens = range.clone().find(|index| interner.text(tokens[*index]) == b"{")?;
+        let ends = *numbers.get(range.end - 1)?;
+        (numbers[opens] <= before && behind <= ends).then(|| interner.text(tokens[name as usize]).to_vec())
+    };
+    touched.map(function).collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
 /// Where a name stands as an identifier; also in strings.
@@ -331,6 +354,10 @@ mod tests {
         let block = |condition: &str| old.replace("return A;", &format!("if ({condition}) {{\n\t\treturn A;\n\t}}"));
         let found = edit("a.h", block("A").as_bytes(), block("A > 1").as_bytes());
         assert_eq!(found.map(|edit| edit.bodies), Some(vec![(3, 5)]));
+        // The lines between are the same, and mean something else.
+        assert_eq!(bodies(&old.replace("\treturn", "/*\n\treturn").replace("int e", "*/\nint e")), None);
+        let opened = old.replace("{\n", "{ /*\n").replace("/* a", "a").replace(" b */", "b */ int g;");
+        assert_eq!(edit("a.h", opened.as_bytes(), opened.replace("{ /*", "{").as_bytes()), None);
         for changed in ["#if A\n", "#include <a.h>\n"] {
             assert_eq!(bodies(&old.replace("\treturn", changed)), None);
         }
@@ -355,6 +382,18 @@ mod tests {
         assert!(with("#define M 1\nint g(void) { return 1; }"));
         assert!(with("#undef M\nint g(void) { return 1; }"));
         assert!(with("int M(void) { return 1; }"));
+        // A directive is a line.
+        let user = "int g(void) { return h(1); }";
+        let other = "static inline int h(int a)\n{\n return 2;\n}\n";
+        assert!(!concerns(&format!("{HEADER}# 5 \"a.h\"\n{other}{user}")));
+        assert!(concerns(&format!("{HEADER}# 1 \"a.h\"\n{other}{user}")));
+        // The region is in `f` by these numbers, and in `h` if directives were no lines.
+        let late = |user: &str| {
+            concerns(&format!(
+                "# 0 \"a.h\"\nstatic inline int f(int a)\n#define A 1\n{{\n#define B 1\n return 1;\n}}\n{other}{user}"
+            ))
+        };
+        assert!(!late(user) && late("int g(void) { return f(1); }"));
     }
 
     #[test]
