@@ -76,7 +76,7 @@ pub struct Candidates {
     pub searches: Vec<Search>,
     /// By search: the sources that may include its file.
     including: Vec<BTreeSet<String>>,
-    /// The folders out of which an `#include` may lead by `..` (see [`crate::patch::Real`]); where headers are patched.
+    /// The folders out of which an `#include` may lead by `..` to a patched file (see [`crate::patch::Real`]); where headers are patched.
     pub climbed: Option<BTreeSet<PathBuf>>,
     pub findings: Vec<Finding>,
 }
@@ -131,7 +131,7 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
         return Ok(candidates);
     }
     let tree = Tree::read(kernel.source(), kernel.build(), &all);
-    candidates.climbed = Some(tree.climbed().clone());
+    candidates.climbed = Some(tree.climbed(states));
     let includers = Includers::find(kernel, &tree, &all, &included);
     let mut kept: BTreeSet<&str> = BTreeSet::new();
     for (file, including) in included.iter().zip(&includers.sets) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::kernel::command::CompileCommand;
+use crate::patch::FileState;
 use crate::unit::place;
 
 /// Folders whose files no unit of this architecture includes.
@@ -38,7 +39,25 @@ pub struct Tree {
     /// Relative to the source or, where they are generated, the build folder; sorted.
     paths: Vec<String>,
     included: Vec<Vec<Node>>,
+    /// Of those, the ones that a name between quotes finds from the including file's folder.
+    near: Vec<Vec<Node>>,
+    climbs: Vec<Climb>,
+    /// Files in which macros name what is included.
+    computed: Vec<Node>,
+    /// The folders that the command lines name for `#include`.
+    folders: BTreeSet<String>,
+    /// The folders that the command lines lead out of by `..`.
     climbed: BTreeSet<PathBuf>,
+}
+
+/// An `#include` with `..` in its name.
+#[derive(Debug)]
+struct Climb {
+    from: Node,
+    text: String,
+    meant: Vec<Node>,
+    /// Is it found from the including file's folder?
+    is_near: bool,
 }
 
 /// What an `#include` line names, or a macro that may stand in one.
@@ -64,13 +83,24 @@ impl Tree {
             by_base.entry(base(path)).or_default().push(node);
         }
         let look = Look { paths: &paths, by_path: &by_path, by_base: &by_base };
-        let mut included: Vec<Vec<Node>> = files
-            .iter()
-            .map(|(path, names)| {
-                let found: BTreeSet<Node> = names.iter().flat_map(|name| look.meant(name, path)).collect();
-                found.into_iter().collect()
-            })
-            .collect();
+        let (mut included, mut near) = (Vec::with_capacity(paths.len()), Vec::with_capacity(paths.len()));
+        let (mut climbs_found, mut computed) = (Vec::new(), Vec::new());
+        for ((path, names), from) in files.iter().zip(0..) {
+            let (mut all, mut beside): (BTreeSet<Node>, BTreeSet<Node>) = Default::default();
+            for name in names {
+                let meant = look.meant(name, path);
+                let found = look.near(name, path);
+                all.extend(&meant);
+                beside.extend(found);
+                if name.text.is_empty() {
+                    computed.push(from);
+                } else if name.text.contains("..") {
+                    climbs_found.push(Climb { from, text: name.text.clone(), meant, is_near: found.is_some() });
+                }
+            }
+            included.push(all.into_iter().collect::<Vec<Node>>());
+            near.push(beside.into_iter().collect());
+        }
         // Headers that every command names (`-include include/linux/kconfig.h`).
         for command in commands {
             let Some(unit) = by_path.get(place::normalise(&command.source).as_str()) else { continue };
@@ -87,25 +117,33 @@ impl Tree {
             .map(|folder| inner(&build.join(folder), source, build).into_owned())
             .collect();
         let named = folders.iter().map(String::as_str).chain(commands.iter().map(|command| command.source.as_str()));
-        let mut climbed: BTreeSet<PathBuf> = named.flat_map(|path| climbs("", path)).collect();
-        for (path, names) in &files {
-            let folder = folder(path);
-            for name in names {
-                climbed.extend(climbs(folder, &name.text));
-                if name.text.contains("..") && look.near(name, path).is_none() {
-                    climbed.extend(folders.iter().flat_map(|folder| climbs(folder, &name.text)));
-                }
-                if name.text.is_empty() {
-                    climbed.insert(PathBuf::from(folder));
-                }
-            }
-        }
-        Tree { paths, included, climbed }
+        let climbed = named.flat_map(|path| climbs("", path)).collect();
+        Tree { paths, included, near, climbs: climbs_found, computed, folders, climbed }
     }
 
-    /// The folders out of which an `#include` may lead by `..`, relative to the source or build folder.
-    pub fn climbed(&self) -> &BTreeSet<PathBuf> {
-        &self.climbed
+    /// The folders out of which an `#include` may lead by `..` to a patched file, or to one from whose folder quotes lead
+    /// to a patched file; relative to the source or build folder.
+    pub fn climbed(&self, states: &BTreeMap<String, FileState>) -> BTreeSet<PathBuf> {
+        let led = self.leading(&self.near, states.keys());
+        let mut climbed = self.climbed.clone();
+        for climb in self.climbs.iter().filter(|climb| climb.meant.iter().any(|node| led[*node as usize])) {
+            climbed.extend(climbs(folder(&self.paths[climb.from as usize]), &climb.text));
+            if !climb.is_near {
+                climbed.extend(self.folders.iter().flat_map(|folder| climbs(folder, &climb.text)));
+            }
+        }
+        // Macros that name a header hold paths out of the folder that is written to (TRACE_INCLUDE_PATH,
+        // include/trace/define_trace.h), where it isn't a public one.
+        let mut led = self.paths.iter().zip(&led).filter(|(_, led)| **led);
+        if led.any(|(path, _)| !PUBLIC.iter().any(|folder| path.starts_with(folder))) {
+            climbed.extend(self.computed.iter().map(|node| PathBuf::from(folder(&self.paths[*node as usize]))));
+        }
+        for (path, state) in states {
+            if let FileState::Content(new) = state {
+                climbed.extend(included(new).iter().flat_map(|name| climbs(folder(path), &name.text)));
+            }
+        }
+        climbed
     }
 
     /// A file by its path, in whatever way the build spells it (`arch/x86/kvm/../../../virt/kvm/kvm_main.c`).
@@ -129,13 +167,18 @@ impl Tree {
     /// Everything that may include one of these files, themselves included; by node. A header that isn't there yet is one
     /// that the patch adds: whoever will include it includes a patched file.
     pub fn includers(&self, files: &[String]) -> Vec<bool> {
-        let mut includers = vec![Vec::new(); self.paths.len()];
-        for (node, included) in self.included.iter().enumerate() {
-            for header in included {
-                includers[*header as usize].push(node as Node);
+        self.leading(&self.included, files.iter())
+    }
+
+    /// By node: do these edges lead from it to one of the files?
+    fn leading<'a>(&self, edges: &[Vec<Node>], files: impl Iterator<Item = &'a String>) -> Vec<bool> {
+        let mut back = vec![Vec::new(); self.paths.len()];
+        for (node, next) in edges.iter().enumerate() {
+            for other in next {
+                back[*other as usize].push(node as Node);
             }
         }
-        reached(&includers, files.iter().filter_map(|header| self.node(header)))
+        reached(&back, files.filter_map(|file| self.node(file)))
     }
 }
 
@@ -189,14 +232,10 @@ fn include_folders(command: &CompileCommand) -> Vec<&str> {
 fn climbs(folder: &str, path: &str) -> Vec<PathBuf> {
     let parts: Vec<&str> = path.split('/').collect();
     let before = |(index, part): (usize, &&str)| {
-        (*part == "..").then(|| PathBuf::from(place::normalise(&format!("{folder}/{}", parts[..index].join("/")))))
+        let before = place::normalise(&format!("{folder}/{}", parts[..index].join("/")));
+        (*part == "..").then(|| PathBuf::from(before.trim_matches('/')))
     };
-    parts
-        .iter()
-        .enumerate()
-        .filter_map(before)
-        .map(|path| path.strip_prefix("/").map_or(path.clone(), Path::to_path_buf))
-        .collect()
+    parts.iter().enumerate().filter_map(before).collect()
 }
 
 fn folder(path: &str) -> &str {
@@ -309,6 +348,8 @@ mod tests {
             ("source/net/sub/d.c", "#include \"../a.h\"\n#include \"../b.c\"\n"),
             ("source/net/e.h", "#define INNER <linux/inner.h>\n#include \"../../lib/e.h\"\n#include INNER\n"),
             ("source/include/linux/inner.h", ""),
+            ("source/lib/e.h", "#include \"f.h\"\n"),
+            ("source/lib/f.h", ""),
             ("build/arch/x86/include/generated/asm/one.h", "#include <asm-generic/one.h>\n"),
         ];
         for (path, text) in files {
@@ -337,8 +378,15 @@ mod tests {
             let of = |command: &&CompileCommand| tree.node(&command.source).is_some_and(|node| found[node as usize]);
             commands.iter().filter(of).map(|command| command.source.as_str()).collect::<Vec<_>>()
         };
-        let climbed = ["", "net", "net/sub"].map(PathBuf::from);
-        assert_eq!(*tree.climbed(), climbed.into());
+        let climbed = |file: &str| {
+            let states = BTreeMap::from([(file.to_string(), FileState::Content(Vec::new()))]);
+            let found: Vec<String> = tree.climbed(&states).iter().map(|path| path.display().to_string()).collect();
+            found.join(" ")
+        };
+        // The command of a unit names net/sub.
+        assert_eq!(climbed("fs/gue.h"), "net net/sub");
+        assert_eq!(climbed("lib/f.h"), " net net/sub");
+        assert_eq!(climbed("include/net/gue.h"), "net/sub");
         let inner = tree.includers(&["include/linux/inner.h".into()]);
         assert!(tree.node("net/e.h").is_some_and(|node| inner[node as usize]));
         assert_eq!(includers("include/net/gue.h"), ["net/a.c", "net/sub/../sub/c.c"]);
