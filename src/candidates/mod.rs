@@ -76,7 +76,8 @@ pub struct Candidates {
     pub searches: Vec<Search>,
     /// By search: the sources that may include its file.
     including: Vec<BTreeSet<String>>,
-    /// The folders out of which an `#include` may lead by `..` to a patched file (see [`crate::patch::Real`]); where headers are patched.
+    /// The folders out of which an `#include` may lead by `..` to a patched file (see [`crate::patch::Real`]); where a
+    /// patched file is included by others.
     pub climbed: Option<BTreeSet<PathBuf>>,
     pub findings: Vec<Finding>,
 }
@@ -121,15 +122,15 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
         }
         candidates.commands.extend(found);
     }
-    let all = kernel.all_commands()?;
     if !units.is_empty() {
         // fs/compat_binfmt_elf.c includes fs/binfmt_elf.c, which is a unit of its own.
-        let shared = shared_sources(kernel, &all)?;
+        let shared = shared_sources(kernel)?;
         included.extend(units.into_iter().filter(|file| shared.contains(file)));
     }
     if included.is_empty() {
         return Ok(candidates);
     }
+    let all = kernel.all_commands()?;
     let tree = Tree::read(kernel.source(), kernel.build(), &all);
     candidates.climbed = Some(tree.climbed(states));
     let includers = Includers::find(kernel, &tree, &all, &included);
@@ -170,15 +171,18 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
 
 /// The sources of units that other files include, too. It takes a look at all files, which is kept where the tree can't
 /// change: in a prepared kernel of a distribution.
-fn shared_sources(kernel: &Kernel, all: &[CompileCommand]) -> Result<BTreeSet<String>> {
-    let look = || Tree::read(kernel.source(), kernel.build(), all).shared_sources(all);
+fn shared_sources(kernel: &Kernel) -> Result<BTreeSet<String>> {
+    let look = || -> Result<BTreeSet<String>> {
+        let all = kernel.all_commands()?;
+        Ok(Tree::read(kernel.source(), kernel.build(), &all).shared_sources(&all))
+    };
     if kernel.descriptor.origin == Origin::Local {
-        return Ok(look());
+        return look();
     }
     let descriptor = serde_json::to_vec(&kernel.descriptor).unwrap_or_default();
     let key = Key::new("shared-sources").with(&descriptor).with(kernel.source().as_os_str().as_encoded_bytes());
     let made = cache::entry(key, &[SHARED], |folder| {
-        let lines: Vec<String> = look().into_iter().collect();
+        let lines: Vec<String> = look()?.into_iter().collect();
         let path = folder.join(SHARED);
         std::fs::write(&path, lines.join("\n")).map_err(io("write", &path))
     })?;

@@ -245,7 +245,7 @@ fn part<'a>(
     let trees = (kernel.source(), kernel.build());
     let includes = includes::choose(&closure, &command, trees, &roots, scratch)?;
     let path = Path::to_path_buf;
-    let overlay = &plan.applied.overlay.root();
+    let overlay = plan.applied.overlay.root();
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
     let items = rewrite::items(&closure, &mut sources, &naming)?;

@@ -175,7 +175,7 @@ fn takes_parentheses(word: &[u8]) -> bool {
 }
 
 /// Index behind the bracket that closes the one at `open`, at most `end`.
-fn behind(tokens: &[Symbol], interner: &Interner, open: usize, end: usize) -> usize {
+pub fn behind(tokens: &[Symbol], interner: &Interner, open: usize, end: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().take(end).skip(open) {
         match interner.text(*token) {

@@ -3,7 +3,7 @@
 //! An independent reading for the comparison of two versions of a unit and of a module with the kernel; what names mean
 //! inside of expressions is libclang's business.
 
-use super::groups::{Shape, Statement, is_identifier};
+use super::groups::{self, Shape, Statement, is_identifier};
 use super::lex::{Interner, Symbol};
 
 /// What a name declares. Tags have a name space of their own (C11 6.2.3).
@@ -120,20 +120,7 @@ impl<'a> Scan<'a> {
 
     /// The index behind the bracket that closes the one at `at`.
     fn behind(&self, at: usize) -> usize {
-        let mut depth = 0;
-        for index in at..self.end {
-            match self.text(index) {
-                b"(" | b"[" | b"{" => depth += 1,
-                b")" | b"]" | b"}" => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return index + 1;
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.end
+        groups::behind(self.tokens, self.interner, at, self.end)
     }
 
     fn push(&mut self, at: usize, role: Role) {
