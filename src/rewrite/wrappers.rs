@@ -33,18 +33,27 @@ const ENTRIES: Wrapper = Wrapper {
 ",
 };
 
-/// The same for calls without arguments, whose entries are aliases.
-const ENTRIES_WITHOUT_ARGUMENTS: Wrapper = Wrapper {
-    macro_name: "__SYS_STUB0",
-    dropped: &["SYSCALL_METADATA", "ALLOW_ERROR_INJECTION"],
+/// Calls without arguments: their entries are aliases of the function itself, which is replaced under its own name.
+const WITHOUT_ARGUMENTS: Wrapper = Wrapper {
+    macro_name: "SYSCALL_DEFINE0",
+    dropped: &["SYSCALL_METADATA", "__X64_SYS_STUB0", "__IA32_SYS_STUB0"],
     redefinitions: "\
-/* System call entries under the livepatch's names, without trace metadata and error injection */
-#undef SYSCALL_METADATA
-#define SYSCALL_METADATA(sname, nb, ...)
-#undef __SYS_STUB0
-#define __SYS_STUB0(abi, name)						\\
-	STATIClong PREFIX__##abi##_##name(const struct pt_regs *regs)	\\
-		__alias(__do_##name);
+/* The system call under the livepatch's name, without entries and trace metadata */
+#undef SYSCALL_DEFINE0
+#define SYSCALL_DEFINE0(sname)						\\
+	STATIClong PREFIX__do_sys_##sname(const struct pt_regs *__unused)
+",
+};
+
+/// The same in the table of 32-bit programs.
+const COMPAT_WITHOUT_ARGUMENTS: Wrapper = Wrapper {
+    macro_name: "COMPAT_SYSCALL_DEFINE0",
+    dropped: &["__IA32_COMPAT_SYS_STUB0", "__X32_COMPAT_SYS_STUB0"],
+    redefinitions: "\
+/* The system call under the livepatch's name, without entries */
+#undef COMPAT_SYSCALL_DEFINE0
+#define COMPAT_SYSCALL_DEFINE0(sname)					\\
+	STATIClong PREFIX__do_compat_sys_##sname(const struct pt_regs *__unused)
 ",
 };
 
@@ -56,7 +65,7 @@ impl Wrapper {
     }
 }
 
-pub const WRAPPERS: &[Wrapper] = &[ENTRIES, ENTRIES_WITHOUT_ARGUMENTS];
+pub const WRAPPERS: &[Wrapper] = &[ENTRIES, WITHOUT_ARGUMENTS, COMPAT_WITHOUT_ARGUMENTS];
 
 /// The row by which a target with this macro chain is renamed.
 pub fn of(origin: &[String]) -> Option<&'static Wrapper> {
