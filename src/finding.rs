@@ -132,6 +132,7 @@ registry! {
     INIT_CODE Warning "init-code" "A part of the change only concerns code that runs while booting, loading or unloading; that part has no effect on a running kernel."
     FOLDED_FUNCTION Refuse "folded-function" "GCC made one function of two with equal code; hooking one would replace the other as well. Patch the callers."
     DATA_CHANGED Refuse "data-changed" "The patch changes the contents of an object that the running kernel already has; function replacement doesn't reach it. Change it in a pre-patch callback, or use shadow variables."
+    DATA_READ_ONLY Refuse "data-read-only" "The patch writes to an object to which nothing wrote before. GCC has made a constant of it, which lies in read-only memory of the running kernel; a write would be a fault. Give the fix an object of its own, and patch all functions that read the old one."
     DATA_RESIZED Refuse "data-resized" "The patch changes the size of an object that the running kernel already has; new code would reach beyond it. Keep its size, and put what is new into an object of the livepatch's own or into shadow variables."
     COLD_PART Warning "cold-part" "A target's original has a part that GCC moved away (`.cold`): a task asleep in it may be switched while it runs old code."
     NO_CODE_CHANGE Note "no-code-change" "The function's source or position in the report makes it affected, but its object code is the same before and after the patch."

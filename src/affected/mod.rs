@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::finding::{
-    CODE_CHANGED, COLD_PART, DATA_CHANGED, DATA_RESIZED, FOLDED_FUNCTION, Finding, INIT_CODE, INIT_ONLY,
+    CODE_CHANGED, COLD_PART, DATA_CHANGED, DATA_READ_ONLY, DATA_RESIZED, FOLDED_FUNCTION, Finding, INIT_CODE, INIT_ONLY,
     NO_CODE_CHANGE, NO_FTRACE_SITE, NOT_EMITTED, Severity,
 };
 use crate::kernel::symbols::SymbolTable;
@@ -203,6 +203,7 @@ pub fn affected(input: &Input<'_>) -> Affected {
     let changed_data: Vec<ChangedData> =
         difference.data.iter().map(|name| ChangedData::of(name, input.before.facts, input.after.facts)).collect();
     findings.extend(changed_data.iter().map(ChangedData::finding));
+    findings.extend(difference.made_writable.iter().map(|name| made_writable(name)));
 
     let candidates: BTreeSet<String> = holders.union(&changed).cloned().collect();
     let mut search = Search::new(input, reasons);
@@ -305,6 +306,14 @@ fn note_unchanged(input: &Input<'_>, difference: &Difference, holders: &BTreeSet
             ));
         }
     }
+}
+
+fn made_writable(name: &str) -> Finding {
+    let message = format!(
+        "the patch writes to {name}, to which nothing wrote before: the running kernel has it in read-only memory, where a write \
+         is a fault\n  give the fix an object of its own, and patch all functions that read {name}"
+    );
+    Finding::new(DATA_READ_ONLY, message)
 }
 
 fn blocked_finding(search: &Search<'_>) -> Finding {

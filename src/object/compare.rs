@@ -19,6 +19,8 @@ pub struct Difference {
     pub gone: BTreeSet<String>,
     /// Data objects in both whose initial contents or size differ.
     pub data: BTreeSet<String>,
+    /// Data objects that GCC has put into read-only memory, and that the version after writes to.
+    pub made_writable: BTreeSet<String>,
 }
 
 /// Compares two versions of one TU's object. Functions named in `patched` are compared last, so that static locals are
@@ -53,6 +55,7 @@ pub fn compare(before: &Facts, after: &Facts, patched: &BTreeSet<String>) -> Dif
         }
     }
     difference.data = changed_data(before, after);
+    difference.made_writable = made_writable(before, after);
     difference
 }
 
@@ -454,6 +457,28 @@ fn changed_data(before: &Facts, after: &Facts) -> BTreeSet<String> {
         }
     }
     changed
+}
+
+/// Objects that are constant in the version before and not in the one after. GCC makes a constant of a variable that nothing
+/// in the unit writes to, whatever its type (ipa-visibility.cc, `readonly`).
+fn made_writable(before: &Facts, after: &Facts) -> BTreeSet<String> {
+    let of = |facts: &Facts, wanted: Role| {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for object in facts.objects.iter().filter(|object| facts.sections[object.section].role == wanted) {
+            names.entry(base_name(&object.name)).or_default().push(object.name.clone());
+        }
+        names
+    };
+    let (old_data, new_data, new_const) = (of(before, Role::Data), of(after, Role::Data), of(after, Role::Const));
+    let count = |names: &BTreeMap<String, Vec<String>>, base: &String| names.get(base).map_or(0, Vec::len);
+    of(before, Role::Const)
+        .into_iter()
+        // Of several that have one name, fewer constants and more variables.
+        .filter(|(base, names)| {
+            count(&new_const, base) < names.len() && count(&new_data, base) > count(&old_data, base)
+        })
+        .flat_map(|(_, names)| names)
+        .collect()
 }
 
 fn data_contents(facts: &Facts) -> BTreeMap<String, Vec<(String, String)>> {
