@@ -1,9 +1,9 @@
 //! Stage 5's evidence for what a person has to judge: both versions' tokens, and their types where those may differ.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::finding::{Finding, Result};
+use crate::finding::{Error, Finding, Result, io};
 use crate::judge::{self, Context, File, Unit};
 use crate::kernel::Kernel;
 use crate::kernel::callers::Callers;
@@ -18,8 +18,14 @@ use super::{Applied, UnitPlan};
 use crate::parallel::{join, try_map};
 
 /// Reads the units once more, with the places of their tokens, one at a time; those of the patched tree are the patched files'
-/// own.
-pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &Path) -> Result<Vec<Finding>> {
+/// own. `texts`: by unit, the file with what `gcc -E` makes of it before the patch.
+pub fn judged(
+    kernel: &Kernel,
+    applied: &Applied,
+    units: &[UnitPlan],
+    texts: &[PathBuf],
+    scratch: &Path,
+) -> Result<Vec<Finding>> {
     static NONE: Exports = Exports::new();
     let exports = if kernel.descriptor.symvers.is_some() { kernel.exports()? } else { &NONE };
     let text = |root: &Path, file: &str| {
@@ -35,7 +41,8 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
     let context = Context { files: files.collect(), exports: exports.keys().map(String::as_str).collect() };
     let indices: Vec<usize> = (0..units.len()).collect();
     let seen = try_map(&indices, |index| {
-        let unit = unit(kernel, applied, &units[*index], &scratch.join(format!("unit{index}")))?;
+        let folder = scratch.join(format!("unit{index}"));
+        let unit = unit(kernel, applied, &units[*index], &texts[*index], &folder)?;
         Ok(judge::unit(&unit, &context))
     })?;
     let mut findings = judge::findings(&context, seen);
@@ -47,14 +54,19 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
     Ok(findings)
 }
 
-fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Path) -> Result<Unit<'a>> {
+fn unit<'a>(
+    kernel: &Kernel,
+    applied: &Applied,
+    plan: &'a UnitPlan,
+    text: &Path,
+    scratch: &Path,
+) -> Result<Unit<'a>> {
     let overlay = &applied.overlay;
     let roots = [overlay.root(), kernel.source()].map(|root| format!("{}/", root.display()));
     let commands = [kernel.absolute(&plan.command), overlay.command(&plan.command, kernel.build())?];
-    let listing = |at: usize| {
-        Ok::<_, crate::finding::Error>(Listing::new(&gcc::expanded(&commands[at], kernel.build())?, &roots))
-    };
-    let (before, after) = join(|| listing(0), || listing(1));
+    let before = || std::fs::read(text).map_err(io("read", text));
+    let listing = |text: Result<Vec<u8>>| Ok::<_, Error>(Listing::new(&text?, &roots));
+    let (before, after) = join(|| listing(before()), || listing(gcc::expanded(&commands[1], kernel.build())));
     let (before, after) = (before?, after?);
     let types = if judge::needs_types(&plan.changes, &before, &after) {
         let read = |at: usize, name: &str| types::read(&commands[at], kernel.build(), &scratch.join(name));

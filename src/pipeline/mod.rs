@@ -126,11 +126,12 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     let applied = units::overlaid(kernel.source(), patched, real, scratch)?;
     findings.extend(candidates.findings.iter().cloned());
     progress(&format!("unit: compare the tokens of {}", units::counted(candidates.commands.len(), "unit")));
-    let changed = units::changed(kernel, &applied, &candidates.commands, options.max_units)?;
-    let differing: Vec<&CompileCommand> = changed.units.iter().map(|(command, _)| command).collect();
+    let changed = units::changed(kernel, &applied, &candidates.commands, options.max_units, scratch)?;
+    let differing: Vec<&CompileCommand> = changed.units.iter().map(|unit| &unit.command).collect();
     let searches = candidates.searched(changed.looked_at, &differing);
     limit(&differing, &searches, options.max_units, changed.looked_at < candidates.commands.len())?;
     progress(&format!("object: compile {} before and after", units::counted(changed.units.len(), "unit")));
+    let texts: Vec<PathBuf> = changed.units.iter().map(|unit| unit.preprocessed.clone()).collect();
     let units = units::compiled(kernel, options, &applied, changed.units, scratch)?;
     progress("affected: targets");
     findings.extend(units.iter().flat_map(|unit| unit.affected.findings.clone()));
@@ -142,7 +143,7 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
     progress("judge: what replacing functions can't do, and what a person must decide");
-    findings.extend(evidence::judged(kernel, &applied, &units, scratch)?);
+    findings.extend(evidence::judged(kernel, &applied, &units, &texts, scratch)?);
     allow(&mut findings, &options.allow);
     let is_refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if !is_refused && units.iter().all(|unit| unit.affected.targets.is_empty()) {

@@ -1,15 +1,15 @@
 //! Stages 1 to 5 for each unit: the patched trees, the units that may change, those that do, and their affected sets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::affected::{self, Affected, origin};
-use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, Finding, Result};
+use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, Finding, Result, io};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::symbols::SymbolTable;
 use crate::object::{self, Compiled};
-use crate::parallel::try_map;
+use crate::parallel::{join, try_map};
 use crate::patch::{self, FileState, Overlay, Real};
 use crate::unit::changes::{self, Changes, What};
 use crate::unit::contained::{self, Edit};
@@ -52,32 +52,54 @@ pub(super) fn overlaid(source: &Path, patched: Patched, real: Real, scratch: &Pa
 
 /// The units that a patch changes.
 pub struct Changed {
-    pub units: Vec<(CompileCommand, Changes)>,
+    pub units: Vec<ChangedUnit>,
     /// How many of the candidates were looked at.
     pub looked_at: usize,
+}
+
+/// A unit that differs after the patch.
+pub struct ChangedUnit {
+    pub command: CompileCommand,
+    pub changes: Changes,
+    /// In the scratch folder: what `gcc -E` makes of it before the patch.
+    pub preprocessed: PathBuf,
 }
 
 /// So many units are looked at before it is asked whether too many differ.
 const AT_A_TIME: usize = 96;
 
 /// Stage 3: the units whose tokens change, with what changes. Ends early where more than `most` do.
-pub fn changed(kernel: &Kernel, applied: &Applied, commands: &[CompileCommand], most: usize) -> Result<Changed> {
+pub fn changed(
+    kernel: &Kernel,
+    applied: &Applied,
+    commands: &[CompileCommand],
+    most: usize,
+    scratch: &Path,
+) -> Result<Changed> {
     let edits = edits(kernel.source(), &applied.states);
-    let compare = |command: &CompileCommand| -> Result<Changes> {
+    let compare = |(index, command): &(usize, &CompileCommand)| -> Result<Option<ChangedUnit>> {
         let absolute = kernel.absolute(command);
         if let Some(edits) = edits.as_ref().filter(|_| !applied.states.contains_key(&command.source))
             && !contained::may_concern(&gcc::with_macros(&absolute, kernel.build())?, edits)
         {
-            return Ok(Changes::default());
+            return Ok(None);
         }
-        let before = gcc::comparable(&absolute, kernel.build())?;
-        let after = gcc::comparable(&applied.comparable.command(command, kernel.build())?, kernel.build())?;
-        Ok(changes::compare(&before, &after))
+        let patched = applied.comparable.command(command, kernel.build())?;
+        let (before, after) =
+            join(|| gcc::expanded(&absolute, kernel.build()), || gcc::comparable(&patched, kernel.build()));
+        let before = before?;
+        let changes = changes::compare(&before, &after?);
+        if !changes.concerns_code() {
+            return Ok(None);
+        }
+        let preprocessed = scratch.join(format!("before-{index}.i"));
+        std::fs::write(&preprocessed, before).map_err(io("write", &preprocessed))?;
+        Ok(Some(ChangedUnit { command: (*command).clone(), changes, preprocessed }))
     };
     let mut changed = Changed { units: Vec::new(), looked_at: 0 };
-    for commands in commands.chunks(AT_A_TIME) {
-        let compared = commands.iter().cloned().zip(try_map(commands, compare)?);
-        changed.units.extend(compared.filter(|(_, changes)| changes.concerns_code()));
+    let indexed: Vec<(usize, &CompileCommand)> = commands.iter().enumerate().collect();
+    for commands in indexed.chunks(AT_A_TIME) {
+        changed.units.extend(try_map(commands, compare)?.into_iter().flatten());
         changed.looked_at += commands.len();
         if changed.units.len() > most {
             break;
@@ -100,14 +122,15 @@ pub fn compiled(
     kernel: &Kernel,
     options: &Options,
     applied: &Applied,
-    changed: Vec<(CompileCommand, Changes)>,
+    changed: Vec<ChangedUnit>,
     scratch: &Path,
 ) -> Result<Vec<UnitPlan>> {
     let versions: Vec<(usize, bool)> = (0..changed.len()).flat_map(|unit| [(unit, false), (unit, true)]).collect();
     let compile = |(unit, after): &(usize, bool)| {
-        let command = &changed[*unit].0;
+        let ChangedUnit { command, preprocessed, .. } = &changed[*unit];
         if !*after {
-            return original(kernel, command);
+            let text = std::fs::read(preprocessed).map_err(io("read", preprocessed))?;
+            return original_of(kernel, command, &text);
         }
         let command = applied.comparable.command(command, kernel.build())?;
         let source = kernel.build().join(&command.source);
@@ -115,7 +138,7 @@ pub fn compiled(
     };
     let mut objects = try_map(&versions, compile)?.into_iter();
     let mut units = Vec::new();
-    for (command, changes) in changed {
+    for ChangedUnit { command, changes, .. } in changed {
         let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
         let trees = origin::Trees { source: kernel.source(), build: kernel.build() };
         let report = origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
@@ -128,10 +151,14 @@ pub fn compiled(
 
 /// The unit as the kernel has it, compiled; once for all runs.
 pub fn original(kernel: &Kernel, command: &CompileCommand) -> Result<Compiled> {
+    original_of(kernel, command, &gcc::expanded(&kernel.absolute(command), kernel.build())?)
+}
+
+/// As [`original`], of which `gcc -E` has made this text.
+fn original_of(kernel: &Kernel, command: &CompileCommand, preprocessed: &[u8]) -> Result<Compiled> {
     let command = kernel.absolute(command);
     let source = kernel.build().join(&command.source);
-    let preprocessed = gcc::expanded(&command, kernel.build())?;
-    object::compile_once(&command, &source, kernel.build(), &preprocessed)
+    object::compile_once(&command, &source, kernel.build(), preprocessed)
 }
 
 /// Stage 5 for one unit, compiled before and after the patch.

@@ -229,9 +229,10 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
     changes
 }
 
-/// The lines that hold something: how many empty ones GCC leaves depends on the directives between them.
+/// The lines that hold something, without line markers: how many empty ones GCC leaves depends on the directives between
+/// them.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"# "))
 }
 
 type Uses<'a> = (&'a Version, &'a [(usize, Role)]);
