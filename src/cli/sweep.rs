@@ -1,0 +1,67 @@
+//! `klp-extract sweep`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::finding::{Result, io};
+use crate::scratch;
+use crate::sweep;
+
+use super::print;
+
+#[derive(Args)]
+pub(super) struct Request {
+    /// A prepared kernel: its name, or the path of its kernel.json
+    #[arg(short, long)]
+    kernel: String,
+    /// How many functions to try
+    #[arg(long, default_value_t = 60)]
+    functions: usize,
+    /// Another seed draws other functions
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// File with the sources to draw from, one a line [default: all]
+    #[arg(long, value_name = "LIST")]
+    tus: Option<PathBuf>,
+    /// Functions tried side by side [default: one a core]
+    #[arg(short, long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// File of JSON lines, one a function; one that is there is gone on with [default: sweep-KERNEL-SEED.jsonl]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(request: &Request) -> Result<ExitCode> {
+    let units = match &request.tus {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(io("read", path))?;
+            Some(text.split_whitespace().map(str::to_string).collect())
+        }
+    };
+    let default = || PathBuf::from(format!("sweep-{}-{}.jsonl", request.kernel.replace('/', "-"), request.seed));
+    let rows = request.output.clone().unwrap_or_else(default);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let request = sweep::Request {
+        kernel: request.kernel.clone(),
+        functions: request.functions,
+        seed: request.seed,
+        units,
+        jobs: request.jobs.map_or(cores, usize::from),
+        rows,
+    };
+    let scratch = scratch::Folder::new()?;
+    let bar = indicatif::ProgressBar::new(0);
+    let tick = |done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    };
+    let rows = sweep::sweep(&request, scratch.path(), &tick)?;
+    bar.finish_and_clear();
+    print(&sweep::table(&rows));
+    eprintln!("rows: {}", request.rows.display());
+    let failed = rows.iter().any(|row| row.status == sweep::Status::Failed);
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
