@@ -4,6 +4,8 @@
 //! be too many: what really changes is decided by preprocessed tokens.
 
 mod depends;
+mod makers;
+mod mentions;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +55,9 @@ pub struct Search {
     pub method: Method,
     /// Those that may include the file.
     pub including: usize,
+    /// Of those, the ones whose text can reach what changes; nothing where the text doesn't tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reaching: Option<usize>,
     /// Those that were preprocessed: fewer where more differ than are allowed.
     pub preprocessed: usize,
     /// Those whose tokens differ in what their code can reach.
@@ -64,7 +69,12 @@ impl fmt::Display for Search {
         let Search { file, built, including, preprocessed, differing, .. } = self;
         let how = self.method.words();
         write!(f, "{file}: of {built} units, {including} may include it ({how}); ")?;
-        write!(f, "{preprocessed} were preprocessed, {differing} differ")
+        if let Some(reaching) = self.reaching {
+            write!(f, "by their text, {reaching} can reach what changes; ")?;
+        }
+        let verb = |count: usize, one: &'static str, more: &'static str| if count == 1 { one } else { more };
+        write!(f, "{preprocessed} {} preprocessed, ", verb(*preprocessed, "was", "were"))?;
+        write!(f, "{differing} {}", verb(*differing, "differs", "differ"))
     }
 }
 
@@ -72,6 +82,8 @@ impl fmt::Display for Search {
 #[derive(Debug)]
 pub struct Candidates {
     pub commands: Vec<CompileCommand>,
+    /// Units that may include a patched file and can't reach what changes in it.
+    pub left_out: Vec<CompileCommand>,
     /// One a patched file that isn't a unit itself; the last two counts are yet to be filled.
     pub searches: Vec<Search>,
     /// By search: the sources that may include its file.
@@ -105,6 +117,7 @@ impl Candidates {
 pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Candidates> {
     let mut candidates = Candidates {
         commands: Vec::new(),
+        left_out: Vec::new(),
         searches: Vec::new(),
         including: Vec::new(),
         climbed: None,
@@ -134,24 +147,30 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
     let tree = Tree::read(kernel.source(), kernel.build(), &all);
     candidates.climbed = Some(tree.climbed(states));
     let includers = Includers::find(kernel, &tree, &all, &included);
-    let mut kept: BTreeSet<&str> = BTreeSet::new();
+    let direct: BTreeSet<String> = candidates.commands.iter().map(|command| command.source.clone()).collect();
+    let kept: BTreeSet<&String> = includers.sets.iter().flatten().filter(|source| !direct.contains(*source)).collect();
+    let indirect: Vec<&CompileCommand> = all.iter().filter(|command| kept.contains(&command.source)).collect();
+    let changes = states.iter().filter(|(file, _)| included.contains(file)).collect();
+    let reaching = mentions::reaching(&tree, (kernel.source(), kernel.build()), &indirect, &changes);
+    let reaches = |command: &CompileCommand| {
+        reaching.as_ref().is_none_or(|reaching| direct.contains(&command.source) || reaching.contains(&command.source))
+    };
     for (file, including) in included.iter().zip(&includers.sets) {
-        let of = |set: &BTreeSet<String>| all.iter().filter(|command| set.contains(&command.source)).count();
+        let of: Vec<&CompileCommand> = all.iter().filter(|command| including.contains(&command.source)).collect();
         candidates.searches.push(Search {
             file: file.clone(),
             built: all.len(),
             method: includers.method,
-            including: of(including),
+            including: of.len(),
+            reaching: reaching.as_ref().map(|_| of.iter().filter(|command| reaches(command)).count()),
             preprocessed: 0,
             differing: 0,
         });
-        kept.extend(including.iter().map(String::as_str));
         candidates.including.push(including.clone());
     }
-    let direct: BTreeSet<String> = candidates.commands.iter().map(|command| command.source.clone()).collect();
-    let found =
-        all.iter().filter(|command| kept.contains(command.source.as_str()) && !direct.contains(&command.source));
-    candidates.commands.extend(found.cloned());
+    let (found, left_out): (Vec<&CompileCommand>, _) = indirect.into_iter().partition(|command| reaches(command));
+    candidates.commands.extend(found.into_iter().cloned());
+    candidates.left_out.extend(left_out.into_iter().cloned());
     if candidates.commands.is_empty() && includers.sets.iter().all(BTreeSet::is_empty) {
         let name = &kernel.descriptor.name;
         let file = &included[0];

@@ -152,6 +152,16 @@ impl Tree {
         self.paths.binary_search(&path).ok().map(|index| index as Node)
     }
 
+    pub fn path(&self, node: Node) -> &str {
+        &self.paths[node as usize]
+    }
+
+    /// Everything that these files may include, themselves included.
+    pub fn included_by(&self, files: &[Node]) -> Vec<Node> {
+        let found = reached(&self.included, files.iter().copied());
+        (0..self.paths.len() as Node).filter(|node| found[*node as usize]).collect()
+    }
+
     /// The sources among these units that other files include too.
     pub fn shared_sources(&self, commands: &[CompileCommand]) -> BTreeSet<String> {
         let included = self
@@ -170,15 +180,24 @@ impl Tree {
         self.leading(&self.included, files.iter())
     }
 
+    /// As [`Tree::includers`], of files of the tree.
+    pub fn includers_of(&self, files: &BTreeSet<Node>) -> Vec<bool> {
+        reached(&self.backwards(&self.included), files.iter().copied())
+    }
+
     /// By node: do these edges lead from it to one of the files?
     fn leading<'a>(&self, edges: &[Vec<Node>], files: impl Iterator<Item = &'a String>) -> Vec<bool> {
+        reached(&self.backwards(edges), files.filter_map(|file| self.node(file)))
+    }
+
+    fn backwards(&self, edges: &[Vec<Node>]) -> Vec<Vec<Node>> {
         let mut back = vec![Vec::new(); self.paths.len()];
         for (node, next) in edges.iter().enumerate() {
             for other in next {
                 back[*other as usize].push(node as Node);
             }
         }
-        reached(&back, files.filter_map(|file| self.node(file)))
+        back
     }
 }
 

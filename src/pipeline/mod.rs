@@ -126,7 +126,7 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     let applied = units::overlaid(kernel.source(), patched, real, scratch)?;
     findings.extend(candidates.findings.iter().cloned());
     progress(&format!("unit: compare the tokens of {}", units::counted(candidates.commands.len(), "unit")));
-    let changed = units::changed(kernel, &applied, &candidates.commands, options.max_units, scratch)?;
+    let changed = units::changed(kernel, &applied, &candidates, options.max_units, scratch)?;
     let differing: Vec<&CompileCommand> = changed.units.iter().map(|unit| &unit.command).collect();
     let searches = candidates.searched(changed.looked_at, &differing);
     limit(&differing, &searches, options.max_units, changed.looked_at < candidates.commands.len())?;

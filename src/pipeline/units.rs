@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::affected::{self, Affected, origin};
+use crate::candidates::{Candidates, Search};
 use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, Finding, Result, io};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
@@ -72,11 +73,11 @@ const AT_A_TIME: usize = 96;
 pub fn changed(
     kernel: &Kernel,
     applied: &Applied,
-    commands: &[CompileCommand],
+    candidates: &Candidates,
     most: usize,
     scratch: &Path,
 ) -> Result<Changed> {
-    let edits = edits(kernel.source(), &applied.states);
+    let edits = edits(kernel.source(), &applied.states, &candidates.searches);
     let compare = |(index, command): &(usize, &CompileCommand)| -> Result<Option<ChangedUnit>> {
         let absolute = kernel.absolute(command);
         if let Some(edits) = edits.as_ref().filter(|_| !applied.states.contains_key(&command.source))
@@ -97,7 +98,7 @@ pub fn changed(
         Ok(Some(ChangedUnit { command: (*command).clone(), changes, preprocessed }))
     };
     let mut changed = Changed { units: Vec::new(), looked_at: 0 };
-    let indexed: Vec<(usize, &CompileCommand)> = commands.iter().enumerate().collect();
+    let indexed: Vec<(usize, &CompileCommand)> = candidates.commands.iter().enumerate().collect();
     for commands in indexed.chunks(AT_A_TIME) {
         changed.units.extend(try_map(commands, compare)?.into_iter().flatten());
         changed.looked_at += commands.len();
@@ -108,13 +109,14 @@ pub fn changed(
     Ok(changed)
 }
 
-/// What the patch changes, where all of it is inside of function bodies and macro definitions.
-fn edits(source: &Path, states: &BTreeMap<String, FileState>) -> Option<Vec<Edit>> {
+/// What the patch changes in files that are included, where all of it is inside of function bodies and macro definitions.
+fn edits(source: &Path, states: &BTreeMap<String, FileState>, searches: &[Search]) -> Option<Vec<Edit>> {
+    let included = states.iter().filter(|(path, _)| searches.iter().any(|search| search.file == **path));
     let edit = |(path, state): (&String, &FileState)| match (std::fs::read(source.join(path)), state) {
         (Ok(old), FileState::Content(new)) => contained::edit(path, &old, new),
         _ => None,
     };
-    states.iter().map(edit).collect()
+    included.map(edit).collect()
 }
 
 /// Stages 4 and 5: both versions compiled, and the affected set.

@@ -4,6 +4,7 @@
 //! The answer is "perhaps" wherever it isn't sure; then both versions are compared.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use memchr::memmem;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
@@ -17,11 +18,20 @@ use super::{live, place};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Edit {
     /// Relative to the source.
-    file: String,
-    /// Of each changed region: the last line before and the first line behind it, numbers of the old text.
-    bodies: Vec<(u32, u32)>,
+    pub file: String,
+    /// Where code differs.
+    pub regions: Vec<Region>,
     /// Macros that are defined or undefined by the lines that differ.
-    macros: BTreeSet<Vec<u8>>,
+    pub macros: BTreeSet<Vec<u8>>,
+}
+
+/// Lines of code that differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// The last line before and the first line behind them, numbers of the old text.
+    pub old: (u32, u32),
+    /// Their lines in the new text.
+    pub new: Range<u32>,
 }
 
 /// A line of a source file.
@@ -46,7 +56,7 @@ enum Kind {
 pub fn edit(file: &str, old: &[u8], new: &[u8]) -> Option<Edit> {
     let (old_lines, new_lines) = (split(old), split(new));
     let (old_kinds, new_kinds) = (kinds(old, old_lines.len()), kinds(new, new_lines.len()));
-    let mut found = Edit { file: file.to_string(), bodies: Vec::new(), macros: BTreeSet::new() };
+    let mut found = Edit { file: file.to_string(), regions: Vec::new(), macros: BTreeSet::new() };
     for operation in capture_diff_slices(Algorithm::Myers, &old_lines, &new_lines) {
         let (was, is) = (operation.old_range(), operation.new_range());
         if matches!(operation, DiffOp::Equal { .. }) {
@@ -56,7 +66,8 @@ pub fn edit(file: &str, old: &[u8], new: &[u8]) -> Option<Edit> {
             }
             continue;
         }
-        let region = (was.start as u32, was.end as u32 + 1);
+        let region =
+            Region { old: (was.start as u32, was.end as u32 + 1), new: is.start as u32 + 1..is.end as u32 + 1 };
         let mut code = false;
         for line in old_kinds[was.clone()].iter().chain(&new_kinds[is.clone()]) {
             match &line.kind {
@@ -72,7 +83,7 @@ pub fn edit(file: &str, old: &[u8], new: &[u8]) -> Option<Edit> {
             if was != is && !(is_balanced(&was) && is_balanced(&is)) {
                 return None;
             }
-            found.bodies.push(region);
+            found.regions.push(region);
         }
     }
     Some(found)
@@ -185,8 +196,8 @@ pub fn may_concern(text: &[u8], edits: &[Edit]) -> bool {
     let mut interner = Interner::default();
     let mut names = Vec::new();
     for (edit, lines) in edits.iter().zip(&unit.lines) {
-        for region in &edit.bodies {
-            let functions = functions_around(lines, *region, &mut interner);
+        for region in &edit.regions {
+            let functions = functions_around(lines, region.old, &mut interner);
             if functions.is_empty() {
                 return true;
             }
@@ -340,7 +351,8 @@ mod tests {
     #[test]
     fn bodies_and_macros_are_contained_and_all_else_is_not() {
         let old = "#define A 1\nint f(void)\n{\n\treturn A;\n}\n/* a\n b */\n#define B \\\n\t1\nint e;\n";
-        let bodies = |new: &str| edited(old, new).map(|edit| edit.bodies);
+        let lines = |edit: Edit| edit.regions.into_iter().map(|region| region.old).collect::<Vec<_>>();
+        let bodies = |new: &str| edited(old, new).map(lines);
         let macros = |new: &str| {
             let found = edited(old, new).map(|edit| edit.macros);
             found.map(|names| names.into_iter().map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>())
@@ -353,7 +365,7 @@ mod tests {
         assert_eq!(bodies(&old.replace("* a", "* b")), Some(vec![]));
         let block = |condition: &str| old.replace("return A;", &format!("if ({condition}) {{\n\t\treturn A;\n\t}}"));
         let found = edit("a.h", block("A").as_bytes(), block("A > 1").as_bytes());
-        assert_eq!(found.map(|edit| edit.bodies), Some(vec![(3, 5)]));
+        assert_eq!(found.map(lines), Some(vec![(3, 5)]));
         // The lines between are the same, and mean something else.
         assert_eq!(bodies(&old.replace("\treturn", "/*\n\treturn").replace("int e", "*/\nint e")), None);
         let opened = old.replace("{\n", "{ /*\n").replace("/* a", "a").replace(" b */", "b */ int g;");
@@ -367,7 +379,11 @@ mod tests {
     const HEADER: &str = "# 1 \"source/a.h\" 1\nstatic inline int f(int a)\n{\n return 1;\n}\n# 1 \"b.c\"\n";
 
     fn concerns(text: &str) -> bool {
-        let edit = Edit { file: "a.h".into(), bodies: vec![(2, 4)], macros: [b"M".to_vec()].into() };
+        let edit = Edit {
+            file: "a.h".into(),
+            regions: vec![Region { old: (2, 4), new: 3..4 }],
+            macros: [b"M".to_vec()].into(),
+        };
         may_concern(text.as_bytes(), &[edit])
     }
 

@@ -15,12 +15,14 @@ pub mod library;
 pub mod listing;
 pub mod live;
 pub mod names;
+pub mod pasted;
 pub mod place;
 pub mod pragmas;
 pub mod program;
 pub mod statics;
 pub mod text;
 pub mod worker;
+pub mod written;
 
 use std::path::Path;
 
