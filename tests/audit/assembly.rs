@@ -85,19 +85,21 @@ impl Assembly {
 
     fn text(&self, name: &str) -> String {
         let mut labels: BTreeMap<String, usize> = BTreeMap::new();
-        let mut text = String::new();
-        for line in &self.functions[name] {
-            let mut word = String::new();
-            for character in line.chars().chain(['\n']) {
-                if character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '$') {
-                    word.push(character);
-                    continue;
-                }
-                text.push_str(&self.word(&word, &mut labels, 0));
-                text.push(character);
-                word.clear();
+        self.functions[name].iter().map(|line| self.line(line, &mut labels, 0) + "\n").collect()
+    }
+
+    fn line(&self, line: &str, labels: &mut BTreeMap<String, usize>, depth: u32) -> String {
+        let (mut text, mut word) = (String::new(), String::new());
+        for character in line.chars().chain(['\n']) {
+            if character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '$') {
+                word.push(character);
+                continue;
             }
+            text.push_str(&self.word(&word, labels, depth));
+            text.push(character);
+            word.clear();
         }
+        text.pop();
         text
     }
 
@@ -107,7 +109,8 @@ impl Assembly {
             && let Some(contents) = self.constants.get(bare)
             && depth < 3
         {
-            return format!("{{{contents}}}");
+            // A table of strings has their labels.
+            return format!("{{{}}}", self.line(contents, labels, depth + 1));
         }
         let number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         if bare.strip_prefix(".L").is_some_and(number) {

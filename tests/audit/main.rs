@@ -94,21 +94,25 @@ fn number(name: &str, default: u64) -> u64 {
 fn affected_sets_are_those_of_the_oracle() {
     let kernel = support::kernel::prepared();
     let (wanted, seed) = (number("KLP_AUDIT", 12) as usize, number("KLP_AUDIT_SEED", 1));
-    let units = units(&kernel, seed);
+    // Each unit is drawn for as in the whole sample.
+    let mut units: Vec<(usize, CompileCommand)> = units(&kernel, seed).into_iter().enumerate().collect();
+    if let Ok(only) = std::env::var("KLP_AUDIT_ONLY") {
+        units.retain(|(_, unit)| unit.source.contains(&only));
+    }
     let state = Mutex::new((0, Vec::<Outcome>::new(), 0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let index = {
+                    let (index, unit) = {
                         let mut state = state.lock().unwrap();
                         if state.1.len() >= wanted || state.0 >= units.len() {
                             break;
                         }
                         state.0 += 1;
-                        state.0 - 1
+                        &units[state.0 - 1]
                     };
-                    match audit(&kernel, &units[index], seed.wrapping_mul(1 << 20) + index as u64) {
+                    match audit(&kernel, unit, seed.wrapping_mul(1 << 20) + *index as u64) {
                         Some(outcomes) => {
                             outcomes.iter().for_each(show);
                             state.lock().unwrap().1.extend(outcomes);
@@ -163,11 +167,8 @@ fn units(kernel: &Kernel, seed: u64) -> Vec<CompileCommand> {
     let all = kernel.all_commands().unwrap();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     all.iter().for_each(|command| *times.entry(&command.source).or_default() += 1);
-    let only = std::env::var("KLP_AUDIT_ONLY").unwrap_or_default();
     let fits = |command: &&CompileCommand| {
-        times[command.source.as_str()] == 1
-            && command.source.contains(&only)
-            && kernel.source().join(&command.source).is_file()
+        times[command.source.as_str()] == 1 && kernel.source().join(&command.source).is_file()
     };
     let all: Vec<&CompileCommand> = all.iter().filter(fits).collect();
     let mut parts: Vec<Vec<&CompileCommand>> = PARTS
