@@ -263,7 +263,7 @@ pub fn parts<'a>(
         }
         // What headers name plainly is copied, where it can be: a tracepoint's functions can't.
         closure = again(&closure, more)?;
-        return Ok(part(kernel, options, plan, &closure, (several, &new), scratch).map_or(first, |(second, _)| second));
+        Ok(part(kernel, options, plan, &closure, (several, &new), scratch).map_or(first, |(second, _)| second))
     };
     closures.into_iter().map(settled).collect()
 }
