@@ -215,6 +215,11 @@ fn create(kernel: &str, unit: &str, scratch: &Path) {
         name: "livepatch-bench".into(),
         allow: BTreeMap::new(),
         max_units: usize::MAX,
+        symbols: Default::default(),
+        reload: true,
+        bases: Vec::new(),
+        scaffold: Vec::new(),
+        replace: false,
     };
     let mut marks: Vec<(String, Cost, Instant)> = Vec::new();
     let mut progress = |stage: &str| {

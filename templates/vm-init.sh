@@ -3,9 +3,10 @@
 # the triggers run in between. It reports on the second serial port, which the kernel doesn't write to: lines that
 # begin with "@klp " are about the test, lines that begin with "| " are text of triggers or of the kernel's log.
 #
-# /klp/plan sets ORDER, NAME (of the livepatch in sysfs), RELOAD (yes or no), and LIMIT (of a transition) and
+# /klp/plan sets ORDER, NAME (of the livepatch in sysfs), RELOAD and REPLACES (yes or no), and LIMIT (of a transition) and
 # TRIGGER_LIMIT in seconds.
-# /klp/modules holds what the livepatch patches, named so that they sort in load order.
+# /klp/modules holds what the livepatch patches, /klp/older the livepatches that are there before it, named so that they
+# sort in load order.
 
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -78,10 +79,11 @@ load_livepatch() {
 	[ -d "$sysfs" ] || failed livepatch "loaded, but there is no $sysfs"
 }
 
-# Waits for the end of a transition; $2 is the patch_state of a task that has yet to be switched.
+# Waits for the end of a transition of the livepatch (or of $3, its folder); $2 is the patch_state of a task that has yet to be switched.
 settle() {
 	tries=0
-	while [ "$(cat "$sysfs/transition" 2>/dev/null)" = 1 ]; do
+	folder=${3:-$sysfs}
+	while [ "$(cat "$folder/transition" 2>/dev/null)" = 1 ]; do
 		tries=$((tries + 1))
 		if [ "$tries" -gt $((LIMIT * 5)) ]; then
 			say stuck "$1"
@@ -96,34 +98,72 @@ settle() {
 	done
 }
 
-remove_livepatch() {
-	echo 0 > "$sysfs/enabled" || failed disable "$NAME"
-	settle disable 1
+# The name in sysfs of an older livepatch's file.
+older_name() {
+	name=${1##*/}
+	name=${name#*-}
+	echo "${name%.ko}" | tr - _
+}
+
+load_older() {
+	for module in /klp/older/*.ko; do
+		[ -e "$module" ] || return
+		load "$module"
+		settle older 0 "/sys/kernel/livepatch/$(older_name "$module")"
+	done
+	triggers older
+}
+
+# $1 is a livepatch's name in sysfs.
+remove() {
+	echo 0 > "/sys/kernel/livepatch/$1/enabled" || failed disable "$1"
+	settle disable 1 "/sys/kernel/livepatch/$1"
+	remove_module "$1"
+}
+
+remove_module() {
 	tries=0
 	# The folder goes a moment after the transition, and the module's last reference with it.
-	until output=$(rmmod "$NAME" 2>&1); do
+	until output=$(rmmod "$1" 2>&1); do
 		tries=$((tries + 1))
 		[ "$tries" -gt 50 ] && failed rmmod "$output"
 		sleep 0.2
 	done
 }
 
+# Those that were replaced are disabled already.
+remove_older() {
+	for module in $(ls -r /klp/older); do
+		if [ "$REPLACES" = yes ]; then
+			remove_module "$(older_name "$module")"
+		else
+			remove "$(older_name "$module")"
+		fi
+	done
+}
+
 say start "$ORDER"
 if [ "$ORDER" = livepatch-first ]; then
+	load_older
 	load_livepatch
 	load_modules
 else
 	load_modules
 	triggers before
+	load_older
 	load_livepatch
 fi
 settle enable 0
+[ "$REPLACES" = yes ] && remove_older
 triggers loaded
 if [ "$ORDER" = livepatch-first ] && [ "$RELOAD" = yes ]; then
-	unload_modules
-	load_modules
+	for round in 1 2 3; do
+		unload_modules
+		load_modules
+	done
 	triggers reloaded
 fi
-remove_livepatch
+remove "$NAME"
+[ "$REPLACES" = yes ] || remove_older
 triggers after
 finish

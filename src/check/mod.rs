@@ -2,11 +2,12 @@
 //! kernel (translation validation), for everything that was copied and everything that an `#include` brings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
-use crate::closure::{Closure, Node, WILDCARD};
+use crate::closure::{Closure, Node, WILDCARD, switches};
 use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
@@ -64,12 +65,34 @@ pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_s
 
 /// What the compiler says of a module's source.
 pub struct Compiled {
-    /// Symbols that it leaves undefined.
+    /// Symbols that it leaves undefined, the module's own `__this_module` left out.
     pub undefined: BTreeSet<String>,
-    /// Static keys of others on which it has jump entries.
-    pub keys: BTreeSet<String>,
-    /// Does code that runs after the module's init use THIS_MODULE?
-    pub this_module: bool,
+    /// By undefined symbol: the sections that refer to it.
+    pub references: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Compiled {
+    /// The undefined symbols that sections refer to whose names begin so.
+    fn referred(&self, section: &str) -> BTreeSet<String> {
+        let refers = |(_, sections): &(_, &BTreeSet<String>)| sections.iter().any(|name| name.starts_with(section));
+        self.references.iter().filter(refers).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Those whose places the kernel patches: static keys with jump entries, and static calls.
+    pub fn switches(&self) -> BTreeSet<String> {
+        let calls = self.referred(".static_call_sites");
+        self.referred("__jump_table").into_iter().chain(calls).filter(|name| self.undefined.contains(name)).collect()
+    }
+
+    /// Those that code refers to which runs after the module's init.
+    pub fn in_code(&self) -> BTreeSet<String> {
+        self.referred(".text")
+    }
+
+    /// Does such code use THIS_MODULE? The module's own init and tables, which mean the livepatch, are in other sections.
+    pub fn uses_this_module(&self) -> bool {
+        self.in_code().contains(THIS_MODULE)
+    }
 }
 
 /// The kernel's own code compiles without a warning.
@@ -98,29 +121,29 @@ pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: 
         .map_err(|error| Finding::new(MODULE_DOES_NOT_COMPILE, format!("GCC's object can't be read: {error}")))?;
     let undefined = file.symbols().filter(|symbol| symbol.is_undefined()).filter_map(|symbol| symbol.name().ok());
     let undefined: BTreeSet<String> =
-        undefined.filter(|name| !name.is_empty() && *name != THIS_MODULE_SYMBOL).map(str::to_string).collect();
-    let entries = file.section_by_name("__jump_table").into_iter().flat_map(|section| section.relocations());
-    let symbols = entries.filter_map(|(_, relocation)| match relocation.target() {
-        object::RelocationTarget::Symbol(index) => file.symbol_by_index(index).ok()?.name().ok().map(str::to_string),
-        _ => None,
-    });
-    let keys = symbols.filter(|name| undefined.contains(name)).collect();
-    Ok(Compiled { undefined, keys, this_module: uses_this_module(&file) })
+        undefined.filter(|name| !name.is_empty() && *name != THIS_MODULE).map(str::to_string).collect();
+    Ok(Compiled { undefined, references: references(&file) })
 }
 
 /// What THIS_MODULE is the address of, in a module (include/linux/export.h).
-const THIS_MODULE_SYMBOL: &str = "__this_module";
+pub const THIS_MODULE: &str = "__this_module";
 
-/// The module's own init and tables, which mean the livepatch, are in other sections.
-fn uses_this_module(file: &object::File<'_>) -> bool {
-    let code = file.sections().filter(|section| section.name().is_ok_and(|name| name.starts_with(".text")));
-    let mut targets = code.flat_map(|section| section.relocations()).map(|(_, relocation)| relocation.target());
-    targets.any(|target| match target {
-        object::RelocationTarget::Symbol(index) => {
-            file.symbol_by_index(index).is_ok_and(|symbol| symbol.name() == Ok(THIS_MODULE_SYMBOL))
+fn references(file: &object::File<'_>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for section in file.sections() {
+        let name = section.name().unwrap_or_default();
+        if name.starts_with(".debug") {
+            continue;
         }
-        _ => false,
-    })
+        for (_, relocation) in section.relocations() {
+            let object::RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let Ok(symbol) = file.symbol_by_index(index) else { continue };
+            if let (true, Ok(symbol)) = (symbol.is_undefined(), symbol.name()) {
+                found.entry(symbol.into()).or_default().insert(name.into());
+            }
+        }
+    }
+    found
 }
 
 /// Is what the compiler sees of the module what it sees of the patched kernel? One finding for each name that differs.
@@ -161,7 +184,15 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         };
         let mut nearest = None;
         let equal = candidates.iter().any(|candidate| {
-            let found = found(&module, &outline, *candidate, node.extent);
+            let range = outline.statements[candidate.0 as usize].tokens();
+            let switches = if naming.switches && node.copied { switches::found(&module, range) } else { Vec::new() };
+            let mut found = found(&module, &outline, *candidate, node.extent);
+            if node.extent == Extent::Whole {
+                for switch in switches.iter().rev() {
+                    let new = invocation(&switch.name, &switch.trampolines, found[switch.argument.clone()].to_vec());
+                    found.splice(switch.tokens.clone(), new);
+                }
+            }
             let at = difference(&expected, &found, target);
             let at = at.or_else(|| packing(node, packs[candidate.0 as usize]));
             nearest = nearest.clone().or(at.clone());
@@ -200,7 +231,7 @@ fn expected<'a>(
     node: &'a Node,
     target: Option<(&str, &'a str)>,
     renamed: &'a BTreeMap<String, String>,
-    naming: &Naming,
+    naming: &'a Naming,
 ) -> Vec<Word<'a>> {
     let tokens = match node.extent {
         Extent::Whole => &node.tokens[..],
@@ -216,8 +247,8 @@ fn expected<'a>(
     });
     let mut words: Vec<Word> = words.collect();
     if node.extent == Extent::Whole {
-        for edit in node.static_edits(|name| naming.statics.contains_key(name)).into_iter().rev() {
-            words.splice(edit.tokens.clone(), edit.new.iter().map(|word| (word.as_str(), false)));
+        for (range, new) in substitutions(node, &words, naming).into_iter().rev() {
+            words.splice(range, new);
         }
     }
     match (node.extent, target) {
@@ -233,6 +264,44 @@ fn expected<'a>(
             words.into_iter().map(rename).collect()
         }
     }
+}
+
+/// What stands elsewhere in the module for tokens of a copied statement, from first to last, none in another one.
+fn substitutions<'a>(node: &'a Node, words: &[Word<'a>], naming: &'a Naming) -> Vec<(Range<usize>, Vec<Word<'a>>)> {
+    let pointed = |word: Word<'a>| match naming.pointers.get(word.0) {
+        Some(pointer) => vec![("(", false), ("*", false), (pointer.as_str(), false), (")", false)],
+        None => vec![word],
+    };
+    let edits = node.static_edits(|name| naming.statics.contains_key(name)).into_iter();
+    let mut all: Vec<(Range<usize>, Vec<Word>)> = edits
+        .map(|edit| (edit.tokens.clone(), edit.new.iter().flat_map(|word| pointed((word.as_str(), false))).collect()))
+        .collect();
+    let meant = |at: &u32| words.get(*at as usize).is_some_and(|word| naming.pointers.contains_key(word.0));
+    let objects = node.objects.iter().filter(|at| meant(at)).map(|at| *at as usize);
+    all.extend(objects.map(|at| (at..at + 1, pointed(words[at]))));
+    if naming.switches {
+        for switch in &node.switches {
+            let argument = words[switch.argument.clone()].iter().flat_map(|word| pointed(*word));
+            all.push((switch.tokens.clone(), invocation(&switch.name, &switch.trampolines, argument.collect())));
+        }
+    }
+    all.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+    let mut end = 0;
+    all.retain(|(range, _)| {
+        let apart = range.start >= end;
+        end = end.max(range.end);
+        apart
+    });
+    all
+}
+
+/// What the place of a static key or call compares as: what it is about, however the macro of this name says it.
+fn invocation<'a>(name: &'a str, trampolines: &'a BTreeSet<String>, argument: Vec<Word<'a>>) -> Vec<Word<'a>> {
+    let mut words = vec![(name, false), ("(", false)];
+    words.extend(argument);
+    words.extend(trampolines.iter().map(|trampoline| (trampoline.as_str(), false)));
+    words.push((")", false));
+    words
 }
 
 /// The declaration of an array has the size that its initialiser gives it.

@@ -7,8 +7,9 @@ use clap::Args;
 
 use crate::finding::Result;
 use crate::kernel::Kernel;
-use crate::pipeline;
-use crate::render::{json, output};
+use crate::linkage::pointers::Symbols;
+use crate::pipeline::{self, Options};
+use crate::render::{Scaffold, json, output};
 use crate::scratch;
 use crate::unit::worker;
 
@@ -22,13 +23,34 @@ pub(super) struct Request {
     /// Folder to write [default: livepatch-PATCH]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// How symbols that the kernel doesn't export are reached
+    #[arg(long, value_name = "HOW", default_value = "klp-reloc")]
+    symbols: Symbols,
+    /// Refer to a patched module's symbols by their names, although it can't be loaded a second time then
+    #[arg(long)]
+    no_reload: bool,
+    /// Folder of a livepatch that is loaded already (create wrote it); may be given several times, the oldest first
+    #[arg(long, value_name = "DIR")]
+    base: Vec<PathBuf>,
+    /// Make a cumulative module, which has the patches of all --base too and takes their place
+    #[arg(long, requires = "base")]
+    replace: bool,
+    /// Write code that compiles and does nothing, for people to fill in
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    scaffold: Vec<Scaffold>,
     /// Print where the time and memory of the front end went
     #[arg(long)]
     timings: bool,
 }
 
 pub(super) fn run(request: &Request) -> Result<ExitCode> {
-    let options = request::options(&request.request, request.output.as_deref())?;
+    let options = Options {
+        symbols: request.symbols,
+        reload: !request.no_reload,
+        scaffold: request.scaffold.clone(),
+        ..request::options(&request.request, request.output.as_deref())?
+    }
+    .built_on(&request.base, request.replace)?;
     let folder = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
     let kernel = Kernel::open(&options.kernel)?;
     let scratch = scratch::Folder::new()?;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::affected::forest;
 use crate::finding::{self, Result, Severity, USAGE, io, refuse};
+use crate::linkage::pointers::Symbols;
 use crate::pipeline::Options;
 
 /// Longest module name: Kbuild, sysfs and the kernel's MODULE_NAME_LEN (56 with its NUL, include/linux/moduleparam.h).
@@ -62,6 +63,11 @@ pub(super) fn options(request: &Request, name: Option<&Path>) -> Result<Options>
         name: module_name(&name),
         allow,
         max_units: request.max_units,
+        symbols: Symbols::default(),
+        reload: true,
+        bases: Vec::new(),
+        replace: false,
+        scaffold: Vec::new(),
     })
 }
 

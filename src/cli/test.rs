@@ -21,9 +21,12 @@ pub(super) struct Request {
     /// Program (static) with arguments, run before, while and after the livepatch is loaded
     #[arg(long, value_name = "PROGRAM")]
     trigger: Vec<String>,
-    /// Remove and load the target module again while the livepatch is loaded
+    /// Remove and load the target module again, three times, while the livepatch is loaded
     #[arg(long)]
     reload: bool,
+    /// Folder of a livepatch that is loaded before this one; may be given several times
+    #[arg(long, value_name = "DIR")]
+    over: Vec<PathBuf>,
 }
 
 pub(super) fn run(request: &Request) -> Result<ExitCode> {
@@ -38,7 +41,18 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     }
     let mut machine = vm::Plan::new(image, &module, &built.name.replace('-', "_"));
     machine.reload = request.reload;
-    let objects = built.objects.iter().filter(|object| *object != symbols_file::VMLINUX);
+    machine.replaces = built.replace;
+    let mut all = built.objects.clone();
+    for folder in &request.over {
+        let older = Built::read(folder)?;
+        let module = folder.join(format!("{}.ko", older.name));
+        if !module.is_file() {
+            return refuse(USAGE, format!("{} is not built; run {}", module.display(), next_command(folder)));
+        }
+        machine.older.push(module);
+        all.extend(older.objects);
+    }
+    let objects = all.iter().filter(|object| *object != symbols_file::VMLINUX);
     for object in objects {
         for module in kernel.modules()?.load_order(object)? {
             if !machine.target_modules.contains(&module) {
@@ -68,6 +82,7 @@ struct Built {
     name: String,
     kernel: String,
     objects: Vec<String>,
+    replace: bool,
 }
 
 impl Built {
@@ -81,7 +96,8 @@ impl Built {
             targets.iter().filter_map(|target| string(&target["object"])).collect();
         match (string(&value["name"]), string(&value["kernel"]["name"])) {
             (Some(name), Some(kernel)) if !objects.is_empty() => {
-                Ok(Built { name, kernel, objects: objects.into_iter().collect() })
+                let replace = value["replace"] == true;
+                Ok(Built { name, kernel, objects: objects.into_iter().collect(), replace })
             }
             _ => refuse(USAGE, format!("{} is not a livepatch.json of this program", path.display())),
         }

@@ -8,6 +8,7 @@
 
 pub mod boundary;
 pub mod statics;
+pub mod switches;
 mod written;
 
 use std::collections::hash_map::Entry;
@@ -30,6 +31,7 @@ use crate::unit::text::MacroId;
 
 use boundary::Boundary;
 use statics::StaticLocal;
+use switches::Switch;
 use written::Written;
 
 /// Why one node needs another.
@@ -78,6 +80,10 @@ pub struct Node {
     /// The macros by whose bodies its first token came, innermost first.
     pub origin: Vec<String>,
     pub static_locals: Vec<StaticLocal>,
+    /// Those of its tokens that mean a function or object at file scope by its name.
+    pub objects: Vec<u32>,
+    /// What depends on a static key or call, of copied text.
+    pub switches: Vec<Switch>,
     /// Elements of the array that it declares first, where that is one; its initialiser may be what tells.
     pub array_length: Option<String>,
     /// The `#pragma pack` that it stands under, in bytes.
@@ -148,7 +154,7 @@ pub struct Mention {
 }
 
 /// The stage's value.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Closure {
     pub graph: Graph<Node, Edge>,
     /// Every file of the unit.
@@ -369,6 +375,8 @@ impl Walk<'_, '_> {
             signature_tokens: (signature_end - statement.start) as usize,
             origin: self.origin(statement.start),
             static_locals: Vec::new(),
+            objects: Vec::new(),
+            switches: Vec::new(),
             array_length: names.first().and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
             pack: self.pragmas.packs[id.0 as usize],
         }
@@ -402,6 +410,12 @@ impl Walk<'_, '_> {
             self.copy_renamed(node);
         }
         self.graph[node].static_locals = locals;
+        if self.graph[node].copied && extent == Extent::Whole {
+            let tokens = self.outline.statements[statement.0 as usize].tokens();
+            let start = tokens.start as u32;
+            self.graph[node].objects = found.objects.iter().map(|token| token - start).collect();
+            self.graph[node].switches = switches::found(self.unit, tokens);
+        }
         for reference in found.references {
             let word = self.unit.interner().string(self.unit.tokens[reference.token as usize].symbol);
             match reference.need {

@@ -3,18 +3,20 @@
 //! Takes symbol tables, exports and the layout of the recompiled object; yields one [`External`] a symbol, or refuses.
 
 pub mod includes;
+pub mod pointers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde::Serialize;
 
-use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NOT_RELOADABLE, READ_ONLY_KEY, Result, SYMBOL_UNRESOLVED, refuse};
+use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NOT_RELOADABLE, Result, SYMBOL_UNRESOLVED, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::symbols::{Exports, SymbolTable};
 use crate::link::symbols_file::{Entry, VMLINUX};
 use crate::object::facts::{Binding, Facts};
 use crate::object::layout::{self, Layout};
+
+use pointers::Features;
 
 /// How the module refers to a symbol of the running kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +26,10 @@ pub enum How {
     Export,
     /// By a relocation that the livepatch code resolves by name (Documentation/livepatch/module-elf-format.rst).
     KlpRelocation,
+    /// By a pointer of the livepatch's that has such a relocation, so that the module that has the symbol can be removed and loaded again.
+    KlpRelocationOfPointer,
+    /// By a pointer of the livepatch's that it sets itself, asking kallsyms.
+    Kallsyms,
 }
 
 /// A symbol of the running kernel that the module refers to.
@@ -51,7 +57,17 @@ impl External {
     pub fn entry(&self) -> Option<Entry> {
         let mut entry = Entry::new(&self.name, &self.object, &self.symbol, u64::from(self.sympos));
         entry.patched_object = self.patched_object.clone();
-        (self.how == How::KlpRelocation).then_some(entry)
+        matches!(self.how, How::KlpRelocation | How::KlpRelocationOfPointer).then_some(entry)
+    }
+
+    /// Does the kernel not export it?
+    pub fn is_private(&self) -> bool {
+        self.how != How::Export
+    }
+
+    /// The object whose loading tells where it is: `vmlinux`, or the module that is patched.
+    pub fn patched_object(&self) -> &str {
+        &self.patched_object
     }
 }
 
@@ -171,24 +187,12 @@ impl<'a> Resolver<'a> {
         Ok(External { symbol: symbol.into(), ..external })
     }
 
-    /// Static keys that the kernel has made read-only: a jump entry of a module on one makes it write to the key when the
-    /// module is loaded, which Oopses (kernel/jump_label.c, jump_label_add_module(), before `static_key_sealed`, which 6.12 has).
-    /// `source` is the kernel's.
-    pub fn read_only_keys(&self, keys: &BTreeSet<String>, source: &Path) -> Vec<Finding> {
+    /// Is it a symbol of vmlinux that is read-only after boot?
+    pub fn is_read_only(&self, symbol: &str) -> bool {
         let vmlinux = self.running.base_table;
         let bound = |name: &str| vmlinux.named(name).next().map(|symbol| symbol.address);
         let bounds = bound("__start_ro_after_init").zip(bound("__end_ro_after_init"));
-        let header = source.join("include/linux/jump_label.h");
-        let sealed = std::fs::read_to_string(header).is_ok_and(|text| text.contains("static_key_sealed"));
-        let (Some((start, end)), false) = (bounds, sealed) else { return Vec::new() };
-        let read_only = |name: &&String| vmlinux.named(name).any(|key| (start..end).contains(&key.address));
-        let message = |name: &String| {
-            format!(
-                "the static key {name} is read-only after boot: loading a module with a jump entry on it Oopses on this \
-                 kernel. Write static_key_enabled(&{name}) in its place by hand"
-            )
-        };
-        keys.iter().filter(read_only).map(|name| Finding::new(READ_ONLY_KEY, message(name))).collect()
+        bounds.is_some_and(|(start, end)| vmlinux.named(symbol).any(|key| (start..end).contains(&key.address)))
     }
 
     fn relocation(&self, name: &str, object: &str, sympos: u32) -> External {
@@ -216,18 +220,19 @@ impl<'a> Resolver<'a> {
 }
 
 /// What has to be said of the externals as a whole.
-pub fn findings(externals: &[External]) -> Vec<Finding> {
-    let modules: BTreeSet<&str> = externals.iter().map(|e| e.object.as_str()).filter(|o| *o != VMLINUX).collect();
+pub fn findings(externals: &[External], features: Features) -> Vec<Finding> {
+    let held = |e: &&External| e.object != VMLINUX && e.how == How::KlpRelocation && !features.clears_relocations;
+    let modules: BTreeSet<&str> = externals.iter().filter(held).map(External::patched_object).collect();
     let names = |module: &str| {
-        let of = externals.iter().filter(|e| e.object == module).map(|e| e.name.as_str());
+        let of = externals.iter().filter(held).filter(|e| e.patched_object == module).map(|e| e.name.as_str());
         of.collect::<Vec<_>>().join(", ")
     };
     let finding = |module: &str| {
         Finding::new(
             NOT_RELOADABLE,
             format!(
-                "the livepatch refers to {} of module {module}: on kernels that don't clear klp relocations (before 6.3), \
-                 {module} can't be loaded again while the livepatch is loaded",
+                "code of the livepatch refers to {} by klp relocations, which this kernel doesn't clear: {module} can't be \
+                 loaded again while the livepatch is loaded",
                 names(module)
             ),
         )

@@ -13,6 +13,7 @@ use crate::finding::{
 };
 use crate::kernel::command::CompileCommand;
 use crate::linkage::includes::{self, Include};
+use crate::linkage::pointers::Access;
 use crate::process::Program;
 use crate::render;
 use crate::rewrite::{self, Item, Naming, Sources};
@@ -58,6 +59,8 @@ pub fn copy(request: &Request, folder: &Path, scratch: &Path) -> Result<Copy> {
         targets: request.functions.iter().cloned().collect(),
         distinct: BTreeMap::new(),
         statics: BTreeMap::new(),
+        pointers: BTreeMap::new(),
+        switches: false,
         shared: true,
         everywhere: true,
     };
@@ -200,6 +203,9 @@ impl Draft<'_> {
             externals: &[],
             naming,
             renamed: &closure.renamed,
+            access: &Access::default(),
+            shadow: false,
+            suffix: "",
         })?;
         let file = scratch.join("extract.c");
         std::fs::write(&file, &text).map_err(io("write", &file))?;

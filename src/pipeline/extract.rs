@@ -13,6 +13,7 @@ use crate::check;
 use crate::finding::{Finding, NOTHING_CHANGED, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::linkage::includes::{self, Include};
+use crate::linkage::pointers::Access;
 use crate::linkage::{External, Resolver, Running};
 use crate::object::{self, Compiled};
 use crate::patch::{FileState, Real};
@@ -125,10 +126,12 @@ pub fn extracted(
         targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
         distinct: BTreeMap::new(),
         statics: BTreeMap::new(),
+        pointers: BTreeMap::new(),
+        switches: false,
         shared: true,
         everywhere: false,
     };
-    let (closure, _) = closed(&unit, &resolver, place, &naming, &BTreeSet::new())?;
+    let (closure, _) = closed(&unit, &resolver, place, &naming, (&BTreeSet::new(), &BTreeSet::new()))?;
     let statics = statics::resolve(&unit, &closure, &resolver, &original(project), build, &scratch.join("statics"))?;
     let naming = Naming { statics: statics.symbols(), ..naming };
     findings.extend(statics.findings.iter().cloned());
@@ -148,6 +151,9 @@ pub fn extracted(
         externals: &[],
         naming: &naming,
         renamed: &closure.renamed,
+        access: &Access::default(),
+        shadow: false,
+        suffix: "",
     })?;
     let file = scratch.join("extract.c");
     std::fs::write(&file, &text).map_err(io("write", &file))?;

@@ -1,5 +1,7 @@
 //! From a patch to a livepatch module: one line a stage, each computed from the earlier ones and never changed after.
 
+mod access;
+pub mod base;
 pub mod copy;
 mod evidence;
 pub mod extract;
@@ -11,6 +13,7 @@ mod units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use base::Base;
 pub use units::original;
 
 use crate::affected::origin::Origin;
@@ -21,8 +24,10 @@ use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::External;
 use crate::linkage::includes::Include;
+use crate::linkage::pointers::Symbols;
 use crate::object::Compiled;
 use crate::patch::{FileState, Header, Overlay, Real};
+use crate::render::Scaffold;
 use crate::rewrite::Item;
 use crate::unit::changes::Changes;
 use crate::unit::worker::Usage;
@@ -44,6 +49,16 @@ pub struct Options {
     pub allow: BTreeMap<String, String>,
     /// More changed units than this are refused.
     pub max_units: usize,
+    /// How symbols that aren't exported are reached.
+    pub symbols: Symbols,
+    /// Livepatches that are loaded already.
+    pub bases: Vec<Base>,
+    /// Does the module take the place of those? Their patches are among `patches` then.
+    pub replace: bool,
+    /// What is written for people to fill in.
+    pub scaffold: Vec<Scaffold>,
+    /// Can patched modules be removed and loaded again under the livepatch?
+    pub reload: bool,
 }
 
 /// Told what is being done, a stage a line.
@@ -182,11 +197,15 @@ pub fn create(
     progress: Progress,
 ) -> Result<Livepatch> {
     let mut findings = plan.findings.clone();
+    findings.extend(base::findings(options, plan));
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
     let closures = module::closures(kernel, plan, scratch)?;
     findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
     findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
+    if options.replace {
+        findings.iter_mut().for_each(base::under_replace);
+    }
     settle(&mut findings, &options.allow)?;
     progress("linkage and rewrite");
     let parts = module::parts(kernel, options, plan, closures, scratch)?;

@@ -7,25 +7,26 @@ use crate::affected::Target;
 use crate::check;
 use crate::closure::{Closure, Scope};
 use crate::finding::{
-    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, THIS_MODULE, io,
-    refuse,
+    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse,
 };
 use crate::judge;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
 use crate::linkage::includes::{self, Include};
+use crate::linkage::pointers::{self, Access, Features, Symbols, Wanted};
 use crate::linkage::{self, External, Resolver, Running};
 use crate::object::statics::base_name;
 use crate::parallel::{join, try_map};
 use crate::patch::Overlay;
-use crate::render::{self, ObjectFile, Replacement};
+use crate::render::{self, ObjectFile, Replacement, Scaffold};
 use crate::rewrite::{self, Item, Naming, Sources, wrappers};
 use crate::unit::changes::Changes;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 
+use super::access;
 use super::names::{self, PREFIX};
 use super::statics::{self, Statics};
 use super::{Livepatch, Options, Plan, UnitPlan};
@@ -41,22 +42,32 @@ pub struct UnitClosure<'a> {
     stem: String,
     resolver: Resolver<'a>,
     usage: Usage,
+    /// What other files of the module refer to, beside its targets.
+    shared: BTreeSet<String>,
+    /// Functions of headers that must be copied.
+    copied_inline: BTreeSet<String>,
 }
 
 /// What one unit gives to the module.
 pub struct Part<'a> {
-    unit: &'a UnitPlan,
-    closure: Closure,
-    naming: Naming,
+    pub(super) unit: &'a UnitPlan,
+    pub(super) closure: Closure,
+    pub(super) naming: Naming,
     usage: Usage,
     /// Its C file, without `.c`.
     stem: String,
     command: CompileCommand,
     items: Vec<Item>,
     includes: Vec<Include>,
-    externals: Vec<External>,
-    findings: Vec<Finding>,
+    pub(super) externals: Vec<External>,
+    pub(super) access: Access,
+    /// Of names that the other files of the module see.
+    suffix: String,
+    pub(super) findings: Vec<Finding>,
 }
+
+/// The file with shadow variables.
+const SHADOW: &str = "shadow.h";
 
 /// The rendered files, and which of them are compiled with which part's command.
 pub struct Module {
@@ -80,10 +91,12 @@ pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan, scratch: &Path) -> Resul
             targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
             distinct: distinct[*index].clone(),
             statics: BTreeMap::new(),
+            pointers: BTreeMap::new(),
+            switches: false,
             shared: several,
             everywhere: false,
         };
-        front_end(kernel, plan, unit, naming, stems[*index].clone(), shared, scratch).map(Some)
+        front_end(kernel, plan, unit, (naming, stems[*index].clone()), (shared, &BTreeSet::new()), scratch).map(Some)
     };
     let mut found = try_map(&indices, |index| closure(index, &BTreeSet::new()))?;
     // A new function that one unit defines and another calls is in nobody's closure yet.
@@ -115,9 +128,8 @@ fn front_end<'a>(
     kernel: &'a Kernel,
     plan: &Plan,
     unit: &'a UnitPlan,
-    naming: Naming,
-    stem: String,
-    shared: &BTreeSet<String>,
+    (naming, stem): (Naming, String),
+    (shared, copied_inline): (&BTreeSet<String>, &BTreeSet<String>),
     scratch: &Path,
 ) -> Result<UnitClosure<'a>> {
     let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
@@ -127,12 +139,20 @@ fn front_end<'a>(
         build: kernel.build(),
         roots: roots(kernel.source(), overlay),
     };
-    let (closure, usage) = closed(unit, &resolver, place, &naming, shared)?;
+    let again = UnitPlace { command: place.command.clone(), build: place.build, roots: place.roots.clone() };
+    let (mut closure, mut usage) = closed(unit, &resolver, place, &naming, (shared, copied_inline))?;
+    let mut copied_inline = copied_inline.clone();
+    let inline = access::users_of_this_module(&closure);
+    if !inline.is_empty() {
+        copied_inline.extend(inline);
+        (closure, usage) = closed(unit, &resolver, again, &naming, (shared, &copied_inline))?;
+    }
     let folder = scratch.join(format!("statics-{stem}"));
     let before = kernel.absolute(&unit.command);
     let statics = statics::resolve(unit, &closure, &resolver, &before, kernel.build(), &folder)?;
     let naming = Naming { statics: statics.symbols(), ..naming };
-    Ok(UnitClosure { unit, closure, naming, statics, stem, resolver, usage })
+    let shared = shared.clone();
+    Ok(UnitClosure { unit, closure, naming, statics, stem, resolver, usage, shared, copied_inline })
 }
 
 /// The patched version of a unit, as the front end is to read it.
@@ -144,13 +164,14 @@ pub(super) struct UnitPlace<'a> {
     pub roots: Vec<String>,
 }
 
-/// Runs the front end on a unit. `shared`: what other files of the module refer to, beside its targets.
+/// Runs the front end on a unit. `shared`: what other files of the module refer to, beside its targets; `copied_inline`:
+/// functions of headers that must be copied.
 pub(super) fn closed(
     unit: &UnitPlan,
     resolver: &Resolver,
     place: UnitPlace,
     naming: &Naming,
-    shared: &BTreeSet<String>,
+    (shared, copied_inline): (&BTreeSet<String>, &BTreeSet<String>),
 ) -> Result<(Closure, Usage)> {
     let affected = unit.affected.affected.iter().map(|function| function.name.clone());
     let old: BTreeSet<String> = affected.chain(unit.affected.patched.iter().cloned()).collect();
@@ -161,7 +182,7 @@ pub(super) fn closed(
     let scope = Scope {
         targets: naming.targets.iter().cloned().collect(),
         shared: shared.iter().cloned().collect(),
-        changed: functions.iter().cloned().collect(),
+        changed: functions.iter().chain(copied_inline).cloned().collect(),
         added: added.cloned().collect(),
         provided: resolver.provided(&copied),
         objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
@@ -217,71 +238,89 @@ pub fn copy_findings(unit: &UnitPlan, closure: &Closure, naming: &Naming) -> Vec
 
 /// Stages 7 and 8: includes, texts and externals of every part.
 pub fn parts<'a>(
-    kernel: &Kernel,
+    kernel: &'a Kernel,
     options: &Options,
     plan: &Plan,
     closures: Vec<UnitClosure<'a>>,
     scratch: &Path,
 ) -> Result<Vec<Part<'a>>> {
     let several = closures.len() > 1;
+    if options.scaffold.contains(&Scaffold::Shadow) {
+        write(&scratch.join(SHADOW), &render::shadow(&options.name)?)?;
+    }
     let new: BTreeSet<String> =
         closures.iter().flat_map(|part| part.unit.changes.added_functions.iter().cloned()).collect();
-    closures.into_iter().map(|closure| part(kernel, options, plan, closure, several, &new, scratch)).collect()
+    let settled = |mut closure: UnitClosure<'a>| -> Result<Part<'a>> {
+        let again = |closure: &UnitClosure<'a>, more: BTreeSet<String>| {
+            let naming = Naming { statics: BTreeMap::new(), ..closure.naming.clone() };
+            let copied_inline = closure.copied_inline.union(&more).cloned().collect();
+            let sets = (&closure.shared, &copied_inline);
+            front_end(kernel, plan, closure.unit, (naming, closure.stem.clone()), sets, scratch)
+        };
+        let (first, more) = part(kernel, options, plan, &closure, (several, &new), scratch)?;
+        if more.is_subset(&closure.copied_inline) {
+            return Ok(first);
+        }
+        // What headers name plainly is copied, where it can be: a tracepoint's functions can't.
+        closure = again(&closure, more)?;
+        Ok(part(kernel, options, plan, &closure, (several, &new), scratch).map_or(first, |(second, _)| second))
+    };
+    closures.into_iter().map(settled).collect()
 }
 
+/// With the functions of headers that would have to be copied for more pointers.
 fn part<'a>(
     kernel: &Kernel,
     options: &Options,
     plan: &Plan,
-    UnitClosure { unit, closure, naming, statics, stem, resolver, usage }: UnitClosure<'a>,
-    several: bool,
-    new: &BTreeSet<String>,
+    UnitClosure { unit, closure, naming, statics, stem, resolver, usage, .. }: &UnitClosure<'a>,
+    (several, new): (bool, &BTreeSet<String>),
     scratch: &Path,
-) -> Result<Part<'a>> {
-    let stem = if several { stem } else { options.name.clone() };
+) -> Result<(Part<'a>, BTreeSet<String>)> {
+    let stem = if several { stem.clone() } else { options.name.clone() };
     let source = scratch.join(format!("{stem}.c"));
     let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
     let roots = roots(kernel.source(), &plan.applied.overlay);
     let trees = (kernel.source(), kernel.build());
-    let includes = includes::choose(&closure, &command, trees, &roots, scratch)?;
+    let includes = includes::choose(closure, &command, trees, &roots, scratch)?;
     let path = Path::to_path_buf;
     let overlay = plan.applied.overlay.root();
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
-    let items = rewrite::items(&closure, &mut sources, &naming)?;
+    let items = rewrite::items(closure, &mut sources, naming)?;
     let mut part = Part {
         unit,
-        closure,
-        naming,
-        usage,
+        closure: closure.clone(),
+        naming: naming.clone(),
+        usage: usage.clone(),
+        suffix: if several { format!("_{}", names::c_name(&stem)) } else { String::new() },
         stem,
         command,
         items,
         includes,
         externals: Vec::new(),
+        access: Access::default(),
         findings: Vec::new(),
     };
-    let compiled = match draft(kernel, options, plan, &part, several, scratch) {
+    let mut draft = |part: &Part| draft(kernel, options, plan, part, several, scratch);
+    let compiled = match draft(&part) {
         Err(error) => {
             let more = includes::completed(&part.closure, &part.includes, &part.command, trees, scratch)?;
             part.includes = more.ok_or(error)?;
-            draft(kernel, options, plan, &part, several, scratch)
+            draft(&part)
         }
         compiled => compiled,
     };
-    let check::Compiled { undefined, keys, this_module } = compiled?;
-    let outside = undefined.iter().filter(|name| !new.contains(*name));
     let aliases = part.closure.aliases();
     let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));
-    part.externals = outside.map(external).collect::<Result<Vec<_>>>()?;
-    let keys = keys.into_iter().map(|key| statics.externals.get(&key).map_or(key, |own| own.symbol.clone()));
-    part.findings = resolver.read_only_keys(&keys.collect(), kernel.source());
-    if this_module {
-        let message =
-            "copied code, or an inline function that it calls, uses THIS_MODULE, which would be the livepatch";
-        part.findings.push(Finding::new(THIS_MODULE, message).at(unit.command.source.as_str(), None));
-    }
-    Ok(part)
+    let externals = |compiled: &check::Compiled| -> Result<Vec<External>> {
+        compiled.undefined.iter().filter(|name| !new.contains(*name)).map(external).collect()
+    };
+    let wanted = Wanted { symbols: options.symbols, reload: options.reload, features: Features::of(kernel.source()) };
+    let reach = access::Reach { wanted, resolver, externals: &externals };
+    let more = access::settle(&mut part, &reach, compiled?, &mut draft)?;
+    part.items = rewrite::items(&part.closure, &mut sources, &part.naming)?;
+    Ok((part, more))
 }
 
 /// What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.
@@ -298,7 +337,7 @@ fn draft(
     } else {
         let replacements = replacements(part.unit, &part.naming);
         render::module(
-            &tables(kernel, options, plan, &[], &replacements, &BTreeMap::new()),
+            &tables(kernel, options, plan, (&[], &[reached(part)]), &replacements, &BTreeMap::new()),
             Some(&unit_text(options, part)),
         )?
     };
@@ -316,7 +355,14 @@ fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
         externals: &part.externals,
         naming: &part.naming,
         renamed: &part.closure.renamed,
+        access: &part.access,
+        shadow: options.scaffold.contains(&Scaffold::Shadow),
+        suffix: &part.suffix,
     }
+}
+
+fn reached<'a>(part: &'a Part) -> render::Reached<'a> {
+    render::Reached { object: &part.unit.command.object, suffix: &part.suffix, access: &part.access }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -343,9 +389,14 @@ pub fn rendered(
             format!("{} stands for two symbols of the running kernel in two units of the module", pair[0].name),
         );
     }
-    findings.extend(linkage::findings(&externals));
+    let features = Features::of(kernel.source());
+    findings.extend(linkage::findings(&externals, features));
+    if options.symbols == Symbols::Kallsyms {
+        findings.extend(pointers::unsupported(kernel, features));
+    }
+    let reached: Vec<render::Reached> = parts.iter().map(reached).collect();
     findings.extend(parts.iter().flat_map(|part| part.findings.iter().cloned()));
-    let tables = tables(kernel, options, plan, &externals, &replacements, &srcversions);
+    let tables = tables(kernel, options, plan, (&externals, &reached), &replacements, &srcversions);
     let mut files = Vec::new();
     let mut objects = Vec::new();
     match parts {
@@ -364,12 +415,17 @@ pub fn rendered(
         objects.push(ObjectFile { name: format!("{}.o", part.stem), cflags });
     }
     let entries: Vec<_> = externals.iter().filter_map(External::entry).collect();
+    if options.scaffold.contains(&Scaffold::Shadow) {
+        files.push((SHADOW.into(), render::shadow(name)?));
+    }
     files.push(("Kbuild".into(), render::kbuild(name, &objects)?));
     let compiler = parts.first().map(|part| part.unit.command.compiler.as_str());
     // A path is of this machine; the kernel's make then takes its own default, and warns where that is another version.
     let compiler = compiler.filter(|compiler| !compiler.contains('/'));
-    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler)?));
-    files.push(("klp.symbols".into(), symbols_file::render(&entries)));
+    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler, options.symbols)?));
+    if options.symbols == Symbols::KlpReloc {
+        files.push(("klp.symbols".into(), symbols_file::render(&entries)));
+    }
     Ok(Module { files })
 }
 
@@ -383,7 +439,7 @@ fn tables<'a>(
     kernel: &'a Kernel,
     options: &'a Options,
     plan: &'a Plan,
-    externals: &'a [External],
+    (externals, reached): (&'a [External], &'a [render::Reached<'a>]),
     replacements: &'a [Replacement<'a>],
     srcversions: &'a BTreeMap<String, String>,
 ) -> render::Tables<'a> {
@@ -393,8 +449,12 @@ fn tables<'a>(
         release: &kernel.descriptor.release,
         kernel_version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         externals,
+        reached,
         replacements,
         srcversions,
+        symbols: options.symbols,
+        replace: options.replace,
+        scaffold: &options.scaffold,
         allowed: &options.allow,
     }
 }

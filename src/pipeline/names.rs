@@ -65,7 +65,7 @@ pub fn stems(units: &[UnitPlan]) -> Vec<String> {
 }
 
 /// A path or an object's name as part of a name in C.
-fn c_name(path: &str) -> String {
+pub fn c_name(path: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     path.trim_end_matches(".c").replace("../", "").chars().map(plain).collect()
 }

@@ -25,6 +25,11 @@ struct Report<'a> {
     tool: &'a str,
     name: &'a str,
     kernel: KernelIdentity<'a>,
+    /// In order; their text, so that a later livepatch can be built on this one.
+    patches: Vec<Patch<'a>>,
+    replace: bool,
+    /// Names of the livepatches that were said to be loaded already.
+    bases: Vec<&'a str>,
     /// By patched header: the units that were looked at.
     searches: &'a [Search],
     /// Where each unit's clone report is from.
@@ -49,6 +54,14 @@ struct KernelIdentity<'a> {
     name: &'a str,
     release: &'a str,
     version: &'a str,
+}
+
+#[derive(Serialize)]
+struct Patch<'a> {
+    name: &'a str,
+    text: std::borrow::Cow<'a, str>,
+    /// Of its bytes, which need not be UTF-8.
+    sha256: String,
 }
 
 #[derive(Serialize)]
@@ -113,6 +126,13 @@ pub fn render(
             release: &kernel.descriptor.release,
             version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         },
+        patches: options
+            .patches
+            .iter()
+            .map(|(name, bytes)| Patch { name, text: String::from_utf8_lossy(bytes), sha256: sha256_of(bytes) })
+            .collect(),
+        replace: options.replace,
+        bases: options.bases.iter().map(|base| base.name.as_str()).collect(),
         searches: &plan.searches,
         reports: plan.units.iter().map(|unit| (unit.command.source.as_str(), unit.report.to_string())).collect(),
         patched: plan.units.iter().flat_map(|unit| &unit.affected.patched).map(String::as_str).collect(),

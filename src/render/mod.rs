@@ -13,15 +13,21 @@ use tera::{Context, Tera};
 
 use crate::affected::Target;
 use crate::finding::{Finding, Result, TEMPLATE};
+use crate::kernel::sha256_of;
+use crate::link::symbols_file::VMLINUX;
 use crate::linkage::External;
 use crate::linkage::includes::Include;
+use crate::linkage::pointers::{Access, Symbols};
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("extract.c", include_str!("../../templates/extract.c")),
     ("livepatch.c", include_str!("../../templates/livepatch.c")),
     ("part.c", include_str!("../../templates/part.c")),
+    ("pointers.c", include_str!("../../templates/pointers.c")),
+    ("kallsyms.c", include_str!("../../templates/kallsyms.c")),
+    ("shadow.h", include_str!("../../templates/shadow.h")),
     ("shared.h", include_str!("../../templates/shared.h")),
     ("Kbuild", include_str!("../../templates/Kbuild")),
     ("Makefile", include_str!("../../templates/Makefile")),
@@ -40,6 +46,37 @@ pub struct Unit<'a> {
     pub naming: &'a Naming,
     /// Functions of public headers that have another name in the module.
     pub renamed: &'a BTreeSet<String>,
+    pub access: &'a Access,
+    /// Has it shadow.h?
+    pub shadow: bool,
+    /// Of the names that the module's other files see; empty where there is only one file.
+    pub suffix: &'a str,
+}
+
+/// What the tables have to know of a unit's pointers.
+#[derive(Clone, Copy)]
+pub struct Reached<'a> {
+    /// The object that the unit is part of.
+    pub object: &'a str,
+    pub suffix: &'a str,
+    pub access: &'a Access,
+}
+
+impl Reached<'_> {
+    /// Is there something to be set when the unit's module comes, other than by kallsyms?
+    fn takes_module(&self) -> bool {
+        self.access.this_module && !self.access.is_vmlinux
+    }
+
+    /// Is there something to be cleared when a module goes?
+    fn forgets(&self) -> bool {
+        !self.access.is_kallsyms && !self.access.pointers.is_empty()
+    }
+
+    /// Has it a table of what kallsyms has to find when an object comes?
+    fn finds(&self, object: &str) -> bool {
+        self.access.is_kallsyms && self.access.pointers.iter().any(|pointer| pointer.patched_object == object)
+    }
 }
 
 /// A function that the module replaces, and the new one's name.
@@ -56,6 +93,13 @@ pub struct Tables<'a> {
     pub release: &'a str,
     pub kernel_version: &'a str,
     pub externals: &'a [External],
+    /// By unit.
+    pub reached: &'a [Reached<'a>],
+    pub symbols: Symbols,
+    /// Does it take the place of all livepatches that are loaded?
+    pub replace: bool,
+    /// What people will fill in.
+    pub scaffold: &'a [Scaffold],
     pub replacements: &'a [Replacement<'a>],
     /// By target module: what tells its build apart.
     pub srcversions: &'a BTreeMap<String, String>,
@@ -77,6 +121,11 @@ struct Object<'a> {
     symbol: String,
     srcversion: Option<&'a str>,
     functions: Vec<Function<'a>>,
+    /// By their suffixes: units that take the module when it comes, have something to find then, and to clear when it goes.
+    takers: Vec<&'a str>,
+    finders: Vec<&'a str>,
+    forgetters: Vec<&'a str>,
+    pre_patch: bool,
 }
 
 /// One object file of the module, with the flags that only its unit has.
@@ -105,11 +154,12 @@ pub fn kbuild(name: &str, objects: &[ObjectFile]) -> Result<String> {
 }
 
 /// The Makefile. `kernel` is what `-k` was given; `compiler` the one of the kernel's build, by a name on the path.
-pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>) -> Result<String> {
+pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>, symbols: Symbols) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("kernel", kernel);
     context.insert("compiler", &compiler);
+    context.insert("kallsyms", &(symbols == Symbols::Kallsyms));
     render("Makefile", &context)
 }
 
@@ -118,10 +168,26 @@ pub fn module(tables: &Tables, unit: Option<&Unit>) -> Result<String> {
     let mut context = Context::new();
     let namespaces: BTreeSet<&String> =
         tables.externals.iter().filter_map(|external| external.namespace.as_ref()).collect();
-    let blocks = match unit {
-        Some(unit) => blocks(unit, true),
-        None => vec![format!("{}\n#include \"shared.h\"\n", own_includes(&[]))],
+    let kallsyms = tables.symbols == Symbols::Kallsyms;
+    let mut blocks = match unit {
+        Some(unit) => blocks(unit, Some(kallsyms))?,
+        None => {
+            let shadow = if tables.scaffold.contains(&Scaffold::Shadow) { SHADOW_INCLUDE } else { "" };
+            vec![format!("{}\n{shadow}#include \"shared.h\"\n", own_includes(&[], kallsyms))]
+        }
     };
+    let finders: Vec<&str> = tables.reached.iter().filter(|unit| unit.finds(VMLINUX)).map(|unit| unit.suffix).collect();
+    let finds = tables.reached.iter().any(|unit| unit.access.is_kallsyms && !unit.access.pointers.is_empty());
+    if finds {
+        blocks.push(render("kallsyms.c", &Context::new())?);
+    }
+    context.insert("finders", &finders);
+    context.insert("finds", &finds);
+    context.insert("replace", &tables.replace);
+    context.insert("shadow", &tables.scaffold.contains(&Scaffold::Shadow));
+    context.insert("callbacks", &tables.scaffold.contains(&Scaffold::Callbacks));
+    context.insert("restores_this_module", &unit.is_some_and(|unit| unit.access.this_module));
+    context.insert("this_module_is_none", &unit.is_some_and(|unit| unit.access.is_vmlinux));
     context.insert("header", &header(tables));
     context.insert("blocks", &blocks);
     context.insert("objects", &objects(tables));
@@ -136,8 +202,27 @@ pub fn unit(unit: &Unit) -> Result<String> {
     let mut context = Context::new();
     context.insert("module", unit.module);
     context.insert("source", unit.source);
-    context.insert("blocks", &blocks(unit, false));
+    context.insert("blocks", &blocks(unit, None)?);
     render("part.c", &context)
+}
+
+const SHADOW_INCLUDE: &str = "#include \"shadow.h\"\n";
+
+/// What is written for people to fill in (`--scaffold`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scaffold {
+    /// A shadow variable: data that the fix adds to objects of the running kernel
+    Shadow,
+    /// The four callbacks of each patched object
+    Callbacks,
+}
+
+/// Shadow variables, to be filled in.
+pub fn shadow(name: &str) -> Result<String> {
+    let mut context = Context::new();
+    context.insert("name", name);
+    context.insert("id", &format!("0x{}", &sha256_of(name.as_bytes())[..16]));
+    render("shadow.h", &context)
 }
 
 /// What the file with the tables needs to know of the others.
@@ -145,7 +230,13 @@ pub fn shared(tables: &Tables) -> Result<String> {
     let mut context = Context::new();
     let functions: Vec<&str> = tables.replacements.iter().map(|replacement| replacement.new_name.as_str()).collect();
     context.insert("name", tables.name);
+    let suffixes = |has: &dyn Fn(&&Reached) -> bool| -> Vec<&str> {
+        tables.reached.iter().filter(has).map(|unit| unit.suffix).collect()
+    };
     context.insert("functions", &functions);
+    context.insert("takers", &suffixes(&|unit| unit.takes_module()));
+    context.insert("finders", &suffixes(&|unit| unit.access.is_kallsyms && !unit.access.pointers.is_empty()));
+    context.insert("forgetters", &suffixes(&|unit| unit.forgets()));
     render("shared.h", &context)
 }
 
@@ -196,8 +287,8 @@ fn header(module: &Tables) -> Vec<String> {
 /// Headers that the module's tables and init need.
 const OWN_INCLUDES: &[&str] = &["linux/livepatch.h", "linux/module.h", "linux/utsname.h"];
 
-/// The text of a unit, in blocks that an empty line parts. `tables` says that the tables follow in the same file.
-fn blocks(module: &Unit, tables: bool) -> Vec<String> {
+/// The text of a unit, in blocks that an empty line parts. `tables`: they follow in the same file, and ask kallsyms or not.
+fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {
     let last_include = module.includes.iter().map(|include| include.order).max().unwrap_or(0);
     let mut top: Vec<(u32, bool, String)> = module
         .includes
@@ -221,25 +312,40 @@ fn blocks(module: &Unit, tables: bool) -> Vec<String> {
     if top.last().is_some_and(|(_, is_macro, _)| *is_macro) {
         text.push('\n');
     }
-    if tables {
-        text.push_str(&own_includes(module.includes));
+    if let Some(kallsyms) = tables {
+        text.push_str(&own_includes(module.includes, kallsyms));
     }
     let mut blocks = vec![text];
     if let Some(name) = module.kbuild_modname {
         let why = "/* What the copied code calls its module */";
         blocks.push(format!("{why}\n#undef KBUILD_MODNAME\n#define KBUILD_MODNAME \"{}\"\n", c_string(name)));
     }
+    blocks.extend(module.shadow.then(|| SHADOW_INCLUDE.to_string()));
     blocks.extend(renamed(module));
     blocks.extend(grouped(&types));
     blocks.extend(externals(module));
+    blocks.extend(access(module)?);
     let code: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Code).collect();
     blocks.extend(grouped(&code));
-    blocks
+    Ok(blocks)
+}
+
+/// What makes macros of names, where there is anything.
+fn access(unit: &Unit) -> Result<Option<String>> {
+    let Access { pointers, switches, this_module, .. } = unit.access;
+    if pointers.is_empty() && switches.is_empty() && !this_module {
+        return Ok(None);
+    }
+    let mut context = Context::new();
+    context.insert("access", unit.access);
+    context.insert("suffix", unit.suffix);
+    render("pointers.c", &context).map(|text| Some(format!("{}\n", text.trim())))
 }
 
 /// The includes that the tables need beside those that are there.
-fn own_includes(known: &[Include]) -> String {
-    let missing = OWN_INCLUDES.iter().filter(|own| known.iter().all(|include| include.name != **own));
+fn own_includes(known: &[Include], kallsyms: bool) -> String {
+    let more: &[&str] = if kallsyms { &["linux/kprobes.h"] } else { &[] };
+    let missing = OWN_INCLUDES.iter().chain(more).filter(|own| known.iter().all(|include| include.name != **own));
     missing.map(|own| format!("#include <{own}>\n")).collect()
 }
 
@@ -247,7 +353,7 @@ fn own_includes(known: &[Include]) -> String {
 fn renamed(unit: &Unit) -> Option<String> {
     let lines = unit.renamed.iter().map(|name| format!("#define {name} {}\n", unit.naming.new_name(name)));
     let lines: String = lines.collect();
-    (!lines.is_empty()).then(|| format!("/* The headers have these otherwise: as they were before the patch, or with static variables of their own */\n{lines}"))
+    (!lines.is_empty()).then(|| format!("/* The headers have these otherwise: as they were before the patch, with static variables of their own, or with another THIS_MODULE */\n{lines}"))
 }
 
 fn provenance(item: &Item) -> String {
@@ -277,7 +383,7 @@ fn grouped(items: &[&Item]) -> Vec<String> {
 
 /// Declarations of the running kernel's symbols; of those that headers declare, the names.
 fn externals(module: &Unit) -> Option<String> {
-    let relocations: Vec<&External> = module.externals.iter().filter(|external| external.entry().is_some()).collect();
+    let relocations: Vec<&External> = module.externals.iter().filter(|external| external.is_private()).collect();
     let declared: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Externals).collect();
     let place = |external: &External| match external.sympos {
         0 => external.object.clone(),
@@ -307,8 +413,9 @@ fn externals(module: &Unit) -> Option<String> {
         .map(|external| format!(" *   {} is {} ({})", external.name, external.symbol, place(external)))
         .collect();
     let mut block = String::new();
+    let how = if module.access.is_kallsyms { "found by kallsyms" } else { "by klp relocation (klp.symbols)" };
     if !declared.is_empty() {
-        block.push_str("/* Not exported: the running kernel's own, by klp relocation (klp.symbols) */\n");
+        block.push_str(&format!("/* Not exported: the running kernel's own, {how} */\n"));
         block.push_str(&text);
     }
     let mut listed = |title: &str, lines: &[String]| {
@@ -318,11 +425,11 @@ fn externals(module: &Unit) -> Option<String> {
         }
     };
     let others_title = match declared.is_empty() {
-        true => "Not exported, declared by the headers above; by klp relocation (klp.symbols):",
-        false => "Not exported either, declared by the headers above:",
+        true => format!("Not exported, declared by the headers above; {how}:"),
+        false => "Not exported either, declared by the headers above:".into(),
     };
-    listed(others_title, &others);
-    listed("Static variables of functions: the running kernel's own, by klp relocation (klp.symbols)", &locals);
+    listed(&others_title, &others);
+    listed(&format!("Static variables of functions: the running kernel's own, {how}"), &locals);
     (!block.is_empty()).then_some(block)
 }
 
@@ -335,11 +442,18 @@ fn objects<'a>(module: &'a Tables) -> Vec<Object<'a>> {
             sympos: target.sympos,
         });
     }
-    let object = |(name, functions): (&'a str, Vec<Function<'a>>)| Object {
-        name,
-        symbol: name.replace('-', "_"),
-        srcversion: module.srcversions.get(name).map(String::as_str),
-        functions,
+    let object = |(name, functions): (&'a str, Vec<Function<'a>>)| {
+        let suffixes = |has: &dyn Fn(&Reached) -> bool| -> Vec<&'a str> {
+            module.reached.iter().filter(|unit| has(unit)).map(|unit| unit.suffix).collect()
+        };
+        let srcversion = module.srcversions.get(name).map(String::as_str);
+        let takers = suffixes(&|unit| unit.object == name && unit.takes_module());
+        // Those of vmlinux are found in the module's init.
+        let finders = suffixes(&|unit| name != VMLINUX && unit.finds(name));
+        let callbacks = module.scaffold.contains(&Scaffold::Callbacks);
+        let pre_patch = callbacks || srcversion.is_some() || !takers.is_empty() || !finders.is_empty();
+        let forgetters = suffixes(&|unit| unit.object == name && unit.forgets());
+        Object { name, symbol: name.replace('-', "_"), srcversion, functions, takers, finders, forgetters, pre_patch }
     };
     objects.into_iter().map(object).collect()
 }

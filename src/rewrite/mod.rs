@@ -5,6 +5,7 @@
 
 mod conditions;
 pub mod declaration;
+pub mod pointers;
 mod sources;
 mod statics;
 pub mod wrappers;
@@ -78,6 +79,10 @@ pub struct Naming {
     pub distinct: BTreeMap<String, String>,
     /// Static variables of copied functions that are the running kernel's: by their names in the module, the symbols.
     pub statics: BTreeMap<String, String>,
+    /// What is reached through pointers: by its name in C, which is a macro then, the pointer's name.
+    pub pointers: BTreeMap<String, String>,
+    /// Are the macros of static keys and calls redefined ([`crate::closure::switches`])?
+    pub switches: bool,
     /// Are the targets visible to the module's other files?
     pub shared: bool,
     /// Do the copied texts mean the new functions where they name targets? A livepatch leaves that to the hooks, and calls
@@ -243,6 +248,7 @@ fn copied(
             section = Section::Code;
         }
         statics::edit(closure, sources, node, naming, text.start, &mut replacements, &mut edits)?;
+        edits.extend(pointers::edits(closure, node, naming));
         let is_function = *role == Role::Function || (naming.everywhere && *role == Role::Prototype);
         let target = is_function && naming.targets.contains(declared);
         let found = match role {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{self, Error, Finding, Id, Result, USAGE, io, refuse};
 use crate::kernel::Kernel;
+use crate::linkage::pointers::Symbols;
 use crate::parallel;
 use crate::pipeline::{self, Options};
 use crate::process::Program;
@@ -240,6 +241,11 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
         name: "livepatch-sweep".into(),
         allow: BTreeMap::new(),
         max_units: usize::MAX,
+        symbols: Symbols::default(),
+        reload: true,
+        bases: Vec::new(),
+        scaffold: Vec::new(),
+        replace: false,
     };
     let plan = pipeline::plan(kernel, &options, folder, &mut |_| ())?;
     row.targets = plan.targets().iter().map(|target| target.name.clone()).collect();

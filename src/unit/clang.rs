@@ -75,6 +75,8 @@ pub struct References {
     pub named: FxHashSet<u32>,
     /// Tokens that name a variable where it is declared, whatever its storage; parameters are none.
     pub variables: BTreeSet<u32>,
+    /// Tokens that mean a function or object at file scope by its name.
+    pub objects: BTreeSet<u32>,
 }
 
 /// A unit that libclang has parsed.
@@ -370,6 +372,11 @@ extern "C" fn descend(cursor: CXCursor, parent: CXCursor, data: CXClientData) ->
 
 impl Visitor<'_, '_> {
     fn push(&mut self, need: Need) {
+        if let Need::Object { name, .. } = need
+            && self.parsed.unit.tokens[self.token as usize].symbol == name
+        {
+            self.found.objects.insert(self.token);
+        }
         let key = match need {
             Need::Statement(statement) => (statement, 0),
             // One statement may declare several, each with its own decision.

@@ -18,7 +18,7 @@ const INIT: &str = include_str!("../../templates/vm-init.sh");
 /// The archive for one boot.
 pub fn build(plan: &Plan, order: Order) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for folder in ["bin", "dev", "proc", "sys", "tmp", "klp", "klp/modules", "klp/triggers"] {
+    for folder in ["bin", "dev", "proc", "sys", "tmp", "klp", "klp/modules", "klp/older", "klp/triggers"] {
         archive.add(folder, ModeFileType::Directory, 0o755, (0, 0), &[])?;
     }
     // What the kernel opens for the first program before devtmpfs is there.
@@ -31,6 +31,10 @@ pub fn build(plan: &Plan, order: Order) -> Result<Vec<u8>> {
     for (index, module) in plan.target_modules.iter().enumerate() {
         let name = format!("klp/modules/{index:04}-{}.ko", modules::name_of(module));
         archive.file(&name, 0o644, &modules::contents(module)?)?;
+    }
+    for (index, module) in plan.older.iter().enumerate() {
+        let name = format!("klp/older/{index:04}-{}.ko", modules::name_of(module));
+        archive.file(&name, 0o644, &read(module)?)?;
     }
     for (index, trigger) in plan.triggers.iter().enumerate() {
         let folder = format!("klp/triggers/{index:04}");
@@ -49,10 +53,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn settings(plan: &Plan, order: Order) -> String {
     format!(
-        "ORDER={}\nNAME={}\nRELOAD={}\nLIMIT={}\nTRIGGER_LIMIT={}\n",
+        "ORDER={}\nNAME={}\nRELOAD={}\nREPLACES={}\nLIMIT={}\nTRIGGER_LIMIT={}\n",
         order.id(),
         plan.sysfs_name(),
         if plan.reload { "yes" } else { "no" },
+        if plan.replaces { "yes" } else { "no" },
         plan.transition_limit.as_secs(),
         plan.trigger_limit.as_secs()
     )

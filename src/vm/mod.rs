@@ -46,6 +46,10 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
     /// After the livepatch was loaded first: also remove the patched module and load it again.
     pub reload: bool,
+    /// Livepatches that are loaded before it, in this order.
+    pub older: Vec<PathBuf>,
+    /// Does it replace them?
+    pub replaces: bool,
     /// A static busybox; by default the one of the package busybox-static.
     pub busybox: Option<PathBuf>,
     /// For one boot with everything in it.
@@ -65,6 +69,8 @@ impl Plan {
             target_modules: Vec::new(),
             triggers: Vec::new(),
             reload: false,
+            older: Vec::new(),
+            replaces: false,
             busybox: None,
             time_limit: Duration::from_secs(300),
             transition_limit: Duration::from_secs(60),

@@ -58,6 +58,8 @@ const QUOTED_LINES: usize = 15;
 #[serde(rename_all = "kebab-case")]
 pub enum PhaseName {
     Before,
+    /// Older livepatches are loaded; see [`super::Plan::older`].
+    Older,
     Loaded,
     /// The patched module was removed and loaded again under the livepatch; see [`super::Plan::reload`].
     Reloaded,
@@ -68,6 +70,7 @@ impl PhaseName {
     pub fn id(self) -> &'static str {
         match self {
             PhaseName::Before => "before",
+            PhaseName::Older => "older",
             PhaseName::Loaded => "loaded",
             PhaseName::Reloaded => "reloaded",
             PhaseName::After => "after",
@@ -192,7 +195,7 @@ impl Transcript {
                 findings.push(Finding::new(VM_RELOAD_DIFFERS, message));
                 shown = false;
             }
-            if before == loaded {
+            if phase(PhaseName::Older).unwrap_or(before) == loaded {
                 let message = format!("{}: every trigger behaves as before while the livepatch is loaded", order.id());
                 findings.push(Finding::new(VM_BEHAVIOUR_UNCHANGED, message));
                 shown = false;
@@ -293,7 +296,7 @@ fn read_step(step: &str, names: &[String], report: &mut Report) -> Place {
     let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
     match word {
         "phase" => {
-            let known = [PhaseName::Before, PhaseName::Loaded, PhaseName::Reloaded, PhaseName::After];
+            let known = [PhaseName::Before, PhaseName::Older, PhaseName::Loaded, PhaseName::Reloaded, PhaseName::After];
             report.phases.extend(known.into_iter().find(|p| p.id() == rest).map(|p| (p, Vec::new())));
         }
         "trigger" => {
