@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::finding::{
-    CODE_CHANGED, COLD_PART, DATA_CHANGED, DATA_READ_ONLY, DATA_RESIZED, FOLDED_FUNCTION, Finding, INIT_CODE, INIT_ONLY,
-    NO_CODE_CHANGE, NO_FTRACE_SITE, NOT_EMITTED, Severity,
+    CODE_CHANGED, COLD_PART, DATA_CHANGED, DATA_READ_ONLY, DATA_RESIZED, FOLDED_FUNCTION, Finding, INIT_CODE,
+    INIT_ONLY, NO_CODE_CHANGE, NO_FTRACE_SITE, NOT_EMITTED, Severity,
 };
 use crate::kernel::symbols::SymbolTable;
 use crate::object::compare::{self, Difference};

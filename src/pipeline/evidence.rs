@@ -54,13 +54,7 @@ pub fn judged(
     Ok(findings)
 }
 
-fn unit<'a>(
-    kernel: &Kernel,
-    applied: &Applied,
-    plan: &'a UnitPlan,
-    text: &Path,
-    scratch: &Path,
-) -> Result<Unit<'a>> {
+fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, text: &Path, scratch: &Path) -> Result<Unit<'a>> {
     let overlay = &applied.overlay;
     let roots = [overlay.root(), kernel.source()].map(|root| format!("{}/", root.display()));
     let commands = [kernel.absolute(&plan.command), overlay.command(&plan.command, kernel.build())?];
