@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 use crate::pipeline::{self, Plan};
 use crate::scratch;
 
-use super::{print, progress, report, request, status};
+use super::{print, progress, report, reported, request, status, terminal};
 
 #[derive(Args)]
 pub(super) struct Request {
@@ -35,10 +35,13 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     let options = request::options(&request.request, None)?;
     let kernel = Kernel::open(&options.kernel)?;
     let scratch = scratch::Folder::new()?;
-    let plan = pipeline::plan(&kernel, &options, scratch.path(), &mut progress)?;
-    print(&plan_text(&plan));
-    report(&plan.findings);
-    Ok(status(&plan.findings))
+    terminal::sources(kernel.source(), kernel.build(), scratch.path());
+    // Reported while the patched tree is there.
+    Ok(reported(pipeline::plan(&kernel, &options, scratch.path(), &mut progress).map(|plan| {
+        print(&plan_text(&plan));
+        report(&plan.findings);
+        status(&plan.findings)
+    })))
 }
 
 pub(super) fn plan_text(plan: &Plan) -> String {

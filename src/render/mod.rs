@@ -1,12 +1,16 @@
 //! Renders the module's files from `templates/` (tera, embedded in the program). Rendering never decides anything.
 
 mod extract;
+pub mod folder;
 pub mod json;
+pub mod message;
 pub mod output;
+mod review;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use extract::extract;
+pub use review::{REVIEW, review};
 
 use serde::Serialize;
 use tera::{Context, Tera};
@@ -18,9 +22,13 @@ use crate::linkage::includes::Include;
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("extract.c", include_str!("../../templates/extract.c")),
     ("livepatch.c", include_str!("../../templates/livepatch.c")),
+    ("review.html", include_str!("../../templates/review.html")),
+    ("review-graph.html", include_str!("../../templates/review-graph.html")),
+    ("review-piece.html", include_str!("../../templates/review-piece.html")),
+    ("review-rows.html", include_str!("../../templates/review-rows.html")),
     ("part.c", include_str!("../../templates/part.c")),
     ("shared.h", include_str!("../../templates/shared.h")),
     ("Kbuild", include_str!("../../templates/Kbuild")),
@@ -88,7 +96,7 @@ pub struct ObjectFile {
 
 fn render(template: &str, context: &Context) -> Result<String> {
     let mut tera = Tera::new();
-    tera.autoescape_on(Vec::<&'static str>::new());
+    tera.autoescape_on([".html"]);
     let added = tera.add_raw_templates(TEMPLATES.iter().copied());
     added.and_then(|()| tera.render(template, context)).map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
