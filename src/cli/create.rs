@@ -1,13 +1,16 @@
 //! `klp-extract create`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::finding::Result;
+use crate::differ::Meaning;
+use crate::finding::{Result, USAGE, refuse};
 use crate::kernel::Kernel;
 use crate::pipeline;
+use crate::render::folder::Module;
 use crate::render::{self, json, output};
 use crate::review;
 use crate::scratch;
@@ -29,13 +32,74 @@ pub(super) struct Request {
 }
 
 pub(super) fn run(request: &Request) -> Result<ExitCode> {
-    let options = request::options(&request.request, request.output.as_deref())?;
-    let folder = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
-    let kernel = Kernel::open(&options.kernel)?;
+    match request.request.kernel.as_slice() {
+        [kernel] => {
+            let options = request::options(&request.request, kernel, request.output.as_deref())?;
+            let folder = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
+            one(request, &options, &Kernel::open(kernel)?, &folder)
+        }
+        kernels => several(request, kernels),
+    }
+}
+
+fn one(request: &Request, options: &pipeline::Options, kernel: &Kernel, folder: &Path) -> Result<ExitCode> {
     let scratch = scratch::Folder::new()?;
     terminal::sources(kernel.source(), kernel.build(), scratch.path());
     // Reported while the patched tree is there.
-    Ok(reported(create(request, &options, &kernel, &folder, scratch.path())))
+    Ok(reported(create(request, options, kernel, folder, scratch.path())))
+}
+
+/// A folder a kernel, and which of them are equal: those need one review.
+fn several(request: &Request, kernels: &[String]) -> Result<ExitCode> {
+    let mut options = Vec::new();
+    for kernel in kernels {
+        // Standard input can be read once.
+        options.push(match options.first() {
+            None => request::options(&request.request, kernel, request.output.as_deref())?,
+            Some(first) => pipeline::Options { kernel: kernel.clone(), ..pipeline::Options::clone(first) },
+        });
+    }
+    let opened = kernels.iter().map(|kernel| Kernel::open(kernel)).collect::<Result<Vec<_>>>()?;
+    let names: BTreeSet<&str> = opened.iter().map(|kernel| kernel.descriptor.name.as_str()).collect();
+    if names.len() < opened.len() {
+        return refuse(USAGE, "-k names a kernel twice");
+    }
+    let mut worst = ExitCode::SUCCESS;
+    let mut groups: Vec<(Meaning, Vec<PathBuf>)> = Vec::new();
+    for (options, kernel) in options.iter().zip(&opened) {
+        let parent = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
+        let folder = parent.join(&kernel.descriptor.name);
+        print(&format!("{}:\n", kernel.descriptor.name));
+        let code = one(request, options, kernel, &folder)?;
+        if code == ExitCode::from(2) {
+            worst = code;
+            continue;
+        }
+        if worst == ExitCode::SUCCESS {
+            worst = code;
+        }
+        let meaning = Meaning::of(&Module::read(&folder)?)?;
+        match groups.iter_mut().find(|(known, _)| known.differences(&meaning).is_empty()) {
+            Some((_, folders)) => folders.push(folder),
+            None => groups.push((meaning, vec![folder])),
+        }
+    }
+    print(&grouped(&groups));
+    Ok(worst)
+}
+
+fn grouped(groups: &[(Meaning, Vec<PathBuf>)]) -> String {
+    let mut text = String::new();
+    for (index, (meaning, folders)) in groups.iter().enumerate() {
+        let shown: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        let equal = if folders.len() > 1 { ", equal but for comments and line numbers" } else { "" };
+        text.push_str(&format!("to review {} of {}: {}{equal}\n", index + 1, groups.len(), shown.join(", ")));
+        if let Some((first, others)) = groups.first().filter(|_| index > 0) {
+            text.push_str(&format!("  against {}:\n", others[0].display()));
+            first.differences(meaning).lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+        }
+    }
+    text
 }
 
 fn create(

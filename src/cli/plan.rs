@@ -32,7 +32,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     if let (Some(function), Some(file)) = (&request.function, &request.file) {
         return impacted(request, function, file);
     }
-    let options = request::options(&request.request, None)?;
+    let options = request::options(&request.request, request::only_kernel(&request.request)?, None)?;
     let kernel = Kernel::open(&options.kernel)?;
     let scratch = scratch::Folder::new()?;
     terminal::sources(kernel.source(), kernel.build(), scratch.path());
@@ -70,7 +70,7 @@ fn targets_text(affected: &Affected) -> String {
 
 /// `plan --function`: the impacted list without a patch.
 fn impacted(request: &Request, function: &str, file: &str) -> Result<ExitCode> {
-    let kernel = Kernel::open(&request.request.kernel)?;
+    let kernel = Kernel::open(request::only_kernel(&request.request)?)?;
     let scratch = scratch::Folder::new()?;
     let mut findings = Vec::new();
     for impact in impact::impact(&kernel, file, function, request.level, scratch.path())? {

@@ -134,7 +134,9 @@ impl Terminal {
 /// A result, to standard output; a reader that went away is no error. Where programs read findings there, it is for people.
 pub(super) fn print(text: &str) {
     let terminal = terminal();
-    let text = message::printable(text);
+    terminal.end_stage();
+    // What goes to a file stays as it is: C has form feeds.
+    let text = if std::io::stdout().is_terminal() { message::printable(text) } else { text.to_string() };
     match (terminal.format, &terminal.bar) {
         (Format::Json | Format::Sarif, _) if !terminal.quiet => terminal.say(text.trim_end_matches('\n')),
         (Format::Json | Format::Sarif, _) => {}
@@ -182,6 +184,7 @@ pub(super) fn say(text: &str) {
 /// Findings, the heaviest first.
 pub(super) fn report(findings: &[Finding]) {
     let terminal = terminal();
+    terminal.end_stage();
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_key(|finding| finding.severity);
     for finding in sorted {

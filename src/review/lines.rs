@@ -16,6 +16,10 @@ pub struct Line {
     pub source: Option<u32>,
     /// Does it differ from the source there?
     pub edited: bool,
+    /// The page's entry that says why it is there: `i3` an item, `n3` an include, `x3` an external; and in a word from where
+    /// it is.
+    pub link: Option<String>,
+    pub from: String,
 }
 
 /// Finds the items in a file. Nothing edits the C after it was rendered, so that each text stands there as it is, wherever the
@@ -27,6 +31,8 @@ pub fn lines(text: &str, items: &[Item], source: &mut dyn FnMut(&str) -> Vec<Str
         item: None,
         source: None,
         edited: false,
+        link: None,
+        from: String::new(),
     };
     let mut lines: Vec<Line> = text.lines().enumerate().map(plain).collect();
     let mut order: Vec<usize> = (0..items.len()).collect();

@@ -210,7 +210,8 @@ impl Texts<'_> {
 fn unit(texts: &mut Texts, sets: &[PatchSet], livepatch: &Livepatch, written: &Written) -> Unit {
     let Written { items, externals, .. } = written;
     let text = livepatch.files.iter().find(|(name, _)| *name == written.output).map_or("", |(_, text)| text);
-    let lines = lines::lines(text, items, &mut |file| texts.file(file, true));
+    let mut lines = lines::lines(text, items, &mut |file| texts.file(file, true));
+    lines.iter_mut().for_each(|line| decided(line, written));
     let reasons = why::reasons(&written.closure, items, externals);
     let pieces = items.iter().enumerate().map(|(index, item)| {
         let own: Vec<&Line> = lines.iter().filter(|line| line.item == Some(index)).collect();
@@ -264,6 +265,27 @@ fn unit(texts: &mut Texts, sets: &[PatchSet], livepatch: &Livepatch, written: &W
         externals,
         lines,
     }
+}
+
+/// Says by which decision a line is there.
+fn decided(line: &mut Line, written: &Written) {
+    let text = line.text.as_str();
+    let include = text.strip_prefix("#include <").and_then(|rest| rest.strip_suffix('>'));
+    let include = include.and_then(|name| written.includes.iter().position(|include| include.name == name));
+    // The list of what headers declare, see `externals` of crate::render.
+    let listed = text.strip_prefix(" *   ").and_then(|rest| rest.split(' ').next());
+    let listed = listed.and_then(|name| written.externals.iter().position(|external| external.name == name));
+    let (link, from) = match (line.item, include, listed) {
+        (Some(index), ..) => {
+            let item = &written.items[index];
+            let place = line.source.map(|number| format!("{}:{number}", item.file));
+            (format!("i{index}"), place.unwrap_or_else(|| item.name.clone()))
+        }
+        (None, Some(index), _) => (format!("n{index}"), "include".into()),
+        (None, None, Some(index)) => (format!("x{index}"), "klp relocation".into()),
+        (None, None, None) => return,
+    };
+    (line.link, line.from) = (Some(link), from);
 }
 
 /// The functions that a reason names.

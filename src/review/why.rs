@@ -179,7 +179,7 @@ fn mentioning(closure: &Closure, item: &Item) -> Option<NodeIndex> {
     let node_of = |group| closure.graph.node_indices().find(|node| closure.graph[*node].group == group);
     if item.kind == "macro" {
         let is = |id: &u32| closure.macros.get(id).is_some_and(|known| known.name == item.name);
-        let group = closure.groups.iter().find(|group| group.macros.iter().any(|id| is(id)))?;
+        let group = closure.groups.iter().find(|group| group.macros.iter().any(&is))?;
         return node_of(group.id);
     }
     let mentions = |node: &NodeIndex| {
