@@ -42,6 +42,7 @@ const EXAMPLES: &[(Id, &str)] = &[
     (DATA_DISSOLVED, "`static bool debug;`, which nothing ever sets: GCC has put `false` in its place."),
     (PRAGMA_UNKNOWN, "A copied function stands behind `#pragma GCC optimize(\"O1\")`."),
     (READ_ONLY_KEY, "`if (static_branch_unlikely(&key))` with `DEFINE_STATIC_KEY_FALSE_RO(key)`."),
+    (DATA_READ_ONLY, "`static int level = 3;`, which nothing writes to, so that GCC has put it into .rodata; the patch adds `level = 4;`."),
     (THIS_MODULE, "The patched function calls `__module_get(THIS_MODULE)`."),
     (ADDRESS_ESCAPES, "`call_rcu(&p->rcu, p_free);` in a target, where `p_free` is a static function that the module has a copy of."),
     (ASSEMBLY_CHANGED, "`asm(\".globl entry...\");` outside of any function is changed."),
