@@ -50,9 +50,16 @@ impl PartialEq for Entry {
 }
 impl Eq for Entry {}
 
+/// The C files of a module that are no longer as they were written.
+pub fn edited(module: &Module) -> Result<BTreeSet<String>> {
+    let sources = module.sources()?;
+    let edited = sources.iter().filter(|(name, text)| module.is_edited(name, text));
+    Ok(edited.map(|(name, _)| name.to_string()).collect())
+}
+
 impl Meaning {
-    /// Reads a module's folder.
-    pub fn of(module: &Module) -> Result<Meaning> {
+    /// Reads a module's folder. C files of `whole` are taken as a whole: where lines were moved by hand, pieces can't be told.
+    pub fn of(module: &Module, whole: &BTreeSet<String>) -> Result<Meaning> {
         let mut meaning = Meaning::default();
         let sources = module.sources()?;
         for target in &module.targets {
@@ -75,17 +82,13 @@ impl Meaning {
         for include in &module.includes {
             meaning.add(Heading::Includes, &include.name, Vec::new(), "");
         }
-        let edited: BTreeSet<&str> =
-            sources.iter().filter(|(name, text)| module.is_edited(name, text)).map(|(name, _)| *name).collect();
-        for copied in module.copied.iter().filter(|copied| !edited.contains(copied.output.as_str())) {
+        for copied in module.copied.iter().filter(|copied| !whole.contains(&copied.output)) {
             let text = sources.get(copied.output.as_str()).zip(copied.lines);
             let text = text.map(|(text, [first, last])| lines(text, first, last)).unwrap_or_default();
             let name = format!("{} {} ({})", copied.kind, copied.name, copied.file);
             meaning.add(Heading::Copied, &name, tokens(&text).into_iter().map(str::to_string).collect(), &text);
         }
-        // Where lines have moved by hand, only the whole can be told.
-        for name in edited {
-            let text = &sources[name];
+        for (name, text) in sources.iter().filter(|(name, _)| whole.contains(**name)) {
             let title = format!("file {name}, edited by hand");
             meaning.add(Heading::Copied, &title, tokens(text).into_iter().map(str::to_string).collect(), text);
         }
@@ -182,7 +185,7 @@ mod tests {
     fn comments_and_places_are_no_differences_and_the_rest_is() {
         let scratch = tempfile::tempdir().unwrap();
         let read = |name: &str, body: &str, extra: &str| {
-            Meaning::of(&module(&scratch.path().join(name), body, extra)).unwrap()
+            Meaning::of(&module(&scratch.path().join(name), body, extra), &BTreeSet::new()).unwrap()
         };
         let one = read("one", "int klpp_f(void)\n{\n\treturn 1;\n}\n", "");
         let moved = read("moved", "/* more */\nint klpp_f(void)\n{\n\treturn 1; /* said */\n}\n", "");
@@ -199,11 +202,16 @@ mod tests {
     fn a_hand_edited_file_is_compared_whole() {
         let scratch = tempfile::tempdir().unwrap();
         let body = "int klpp_f(void)\n{\n}\n";
-        let one = Meaning::of(&module(&scratch.path().join("one"), body, "")).unwrap();
+        let one = module(&scratch.path().join("one"), body, "");
         let folder = scratch.path().join("two");
         let two = module(&folder, body, "");
         std::fs::write(folder.join("m.c"), "int klpp_f(void)\n{\n\treturn;\n}\n").unwrap();
-        let said = one.differences(&Meaning::of(&two).unwrap());
-        assert!(said.contains("file m.c, edited by hand"), "{said}");
+        let whole = edited(&two).unwrap();
+        assert!(edited(&one).unwrap().is_empty() && whole.len() == 1);
+        let said = Meaning::of(&one, &whole).unwrap().differences(&Meaning::of(&two, &whole).unwrap());
+        assert!(
+            said.starts_with("copied:\n  file m.c, edited by hand\n") && said.contains("    + \treturn;\n"),
+            "{said}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use support::{in_ci, kernel, root};
@@ -93,7 +93,7 @@ fn markup_of_a_patch_stays_text_in_every_rendering() {
 }
 
 /// What a reader sees, after scripts have run.
-fn in_browser(page: &PathBuf) {
+fn in_browser(page: &Path) {
     let Some(dom) = dom(page) else { return };
     assert!(dom.contains("<title>Review of out</title>"), "a script of the patch ran: {}", &dom[..dom.len().min(2000)]);
     assert_eq!(count(&dom, "<script"), 1);

@@ -78,7 +78,7 @@ fn several(request: &Request, kernels: &[String]) -> Result<ExitCode> {
         if worst == ExitCode::SUCCESS {
             worst = code;
         }
-        let meaning = Meaning::of(&Module::read(&folder)?)?;
+        let meaning = Meaning::of(&Module::read(&folder)?, &BTreeSet::new())?;
         match groups.iter_mut().find(|(known, _)| known.differences(&meaning).is_empty()) {
             Some((_, folders)) => folders.push(folder),
             None => groups.push((meaning, vec![folder])),

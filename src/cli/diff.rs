@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::differ::Meaning;
+use crate::differ::{self, Meaning};
 use crate::finding::Result;
 use crate::render::folder::Module;
 
@@ -22,7 +22,8 @@ pub(super) struct Request {
 /// Status 1 where something differs, as diff(1) has it.
 pub(super) fn run(request: &Request) -> Result<ExitCode> {
     let (old, new) = (Module::read(&request.old)?, Module::read(&request.new)?);
-    let differences = Meaning::of(&old)?.differences(&Meaning::of(&new)?);
+    let whole = &differ::edited(&old)? | &differ::edited(&new)?;
+    let differences = Meaning::of(&old, &whole)?.differences(&Meaning::of(&new, &whole)?);
     if old.kernel.version != new.kernel.version || old.kernel.release != new.kernel.release {
         let kernel = |module: &Module| format!("{} {}", module.kernel.release, module.kernel.version);
         print(&format!("kernel:\n  - {}\n  + {}\n", kernel(&old), kernel(&new)));
