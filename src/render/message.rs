@@ -161,7 +161,7 @@ mod tests {
     fn the_source_is_shown_under_the_message() {
         let finding = Finding::new(HALF_PAIR, "one half\n  of a pair").at("a.c", Some(2));
         let shown = human(&finding, Some("int f(void)\n\tlock();\n}\n"), PLAIN);
-        let expected = "judge[half-pair]: one half\n  of a pair\n --> a.c:2:9\n  |\n1 | int f(void)\n2 |         lock();\n  |         ^^^^^^^\n3 | }";
+        let expected = "judge[half-pair]: one half\n  of a pair\n --> a.c:2:9\n  |\n1 | int f(void)\n2 |         lock();\n  |         ^^^^^^^\n3 | }\n  |";
         assert_eq!(shown, expected);
         let without = human(&finding, None, PLAIN);
         assert!(without.ends_with("\n  --> a.c:2"), "{without}");
