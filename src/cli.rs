@@ -2,17 +2,20 @@
 
 mod clones;
 mod create;
+mod diff;
 mod doctor;
+mod explain;
 mod extract;
+mod generate;
 mod kernels;
 mod link;
 mod plan;
 mod prepare;
 mod request;
 mod sweep;
+mod terminal;
 mod test;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,6 +24,8 @@ use clap::{Parser, Subcommand};
 use crate::finding::{Error, Finding, Result, Severity, USAGE, refuse};
 use crate::scratch;
 use crate::unit::worker;
+
+use terminal::{hint, print, progress, report};
 
 /// Makes reviewable Linux kernel livepatch modules from a patch.
 ///
@@ -31,6 +36,8 @@ struct Arguments {
     /// Print versions of this program, gcc and libclang
     #[arg(long)]
     version: bool,
+    #[command(flatten)]
+    terminal: terminal::Options,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -46,6 +53,10 @@ enum Command {
     Plan(plan::Request),
     /// Write the livepatch module for a patch
     Create(create::Request),
+    /// Say what a finding means, or why something is in a module
+    Explain(explain::Request),
+    /// Say what differs between two modules by meaning
+    Diff(diff::Request),
     /// Copy functions out of any C project, with all that they need, into one C file
     Extract(extract::Request),
     /// Show where GCC put the code of functions, from its clone reports (-fdump-ipa-clones)
@@ -57,6 +68,9 @@ enum Command {
     Kernels(kernels::Request),
     /// Try random functions of a kernel, each pretended patched; a smoke test for a new kernel
     Sweep(sweep::Request),
+    /// Make man pages and shell completions
+    #[command(subcommand)]
+    Generate(generate::Request),
     /// Write klp relocations into a built module (called by its Makefile)
     Link(link::Request),
     /// Print a klp.symbols as modpost reads it (called by the module's Makefile)
@@ -71,6 +85,7 @@ enum Command {
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    terminal::set_up(&arguments.terminal);
     let _ = ctrlc::set_handler(|| {
         crate::process::end_all();
         scratch::remove_all();
@@ -81,13 +96,17 @@ pub fn main() -> ExitCode {
         Some(command) => run(command),
         None => refuse(USAGE, "no command given; `klp-extract --help` lists them"),
     };
-    match result {
-        Ok(code) => code,
-        Err(Error::Refused(findings)) => {
-            report(&findings);
-            ExitCode::from(2)
-        }
-    }
+    let code = reported(result);
+    terminal::finish();
+    code
+}
+
+/// Shows what refuses; the exit status.
+fn reported(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|Error::Refused(findings)| {
+        report(&findings);
+        ExitCode::from(2)
+    })
 }
 
 fn run(command: Command) -> Result<ExitCode> {
@@ -96,31 +115,17 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Prepare(request) => prepare::run(request),
         Command::Plan(request) => plan::run(&request),
         Command::Create(request) => create::run(&request),
+        Command::Explain(request) => explain::run(&request),
+        Command::Diff(request) => diff::run(&request),
         Command::Extract(request) => extract::run(&request),
         Command::Clones(request) => clones::run(&request),
         Command::Test(request) => test::run(&request),
         Command::Kernels(request) => kernels::run(request),
         Command::Sweep(request) => sweep::run(&request),
+        Command::Generate(request) => generate::run(&request),
         Command::Link(request) => link::run(&request),
         Command::Symvers { file } => link::symvers(&file),
         Command::FrontEnd => worker::serve().map(|()| ExitCode::SUCCESS),
-    }
-}
-
-/// Writes to standard output; a reader that went away is no error.
-fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-fn progress(line: &str) {
-    eprintln!("  {line}");
-}
-
-fn report(findings: &[Finding]) {
-    let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by_key(|finding| finding.severity);
-    for finding in sorted {
-        eprintln!("{finding}");
     }
 }
 

@@ -3,6 +3,8 @@
 //! Text and JSON are renderings of this data. A finding of severity [`Severity::Refuse`] that is not allowed means that
 //! nothing is written and the exit status is 2; one of [`Severity::Judge`] means exit status 1.
 
+pub mod examples;
+
 use std::fmt;
 use std::path::Path;
 
@@ -18,6 +20,18 @@ pub enum Severity {
     Judge,
     Warning,
     Note,
+}
+
+impl Severity {
+    /// How messages begin.
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Refuse => "error",
+            Severity::Judge => "judge",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
 }
 
 /// One row of the registry: everything that is the same for every finding of an id.
@@ -204,6 +218,17 @@ pub fn is_allowable(id: Id) -> bool {
     }
 }
 
+/// The weight of a kind, in words.
+pub fn weight(id: Id) -> &'static str {
+    match id.0.severity {
+        Severity::Refuse if is_allowable(id) => "refuses, can be allowed",
+        Severity::Refuse => "refuses",
+        Severity::Judge => "to judge",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
@@ -234,15 +259,16 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Is its place one of the file before the patch?
+    pub fn is_of_unpatched(&self) -> bool {
+        [PATCH_FUZZ, PATCH_OFFSET, PATCH_PLACE_UNSURE].contains(&self.id)
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.severity {
-            Severity::Refuse => "error",
-            Severity::Judge => "judge",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        write!(f, "{word}[{}]: {}", self.id.0.id, self.message)?;
+        write!(f, "{}[{}]: {}", self.severity.word(), self.id.0.id, self.message)?;
         if let Some(reason) = &self.allowed {
             write!(f, "\n  allowed: {reason}")?;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use klp_extract::finding::{REGISTRY, Severity, is_allowable};
+use klp_extract::finding::{self, REGISTRY, examples};
 use klp_extract::prepare;
 
 fn root() -> &'static Path {
@@ -18,7 +18,7 @@ fn read(path: &str) -> String {
 fn refusals() -> String {
     let mut text = String::from(
         "# Findings\n\n\
-         What the tool can say, in the order of the registry in `src/finding.rs`. This page is generated:\n\
+         `klp-extract explain ID` prints what this page says of one. What the tool can say, in the order of the registry in `src/finding.rs`. This page is generated:\n\
          `UPDATE_DOCS=1 cargo test --test docs`.\n\n\
          With a finding that *refuses*, nothing is written and the exit status is 2. One *to judge* leaves the decision to a person:\n\
          the module is written, and the exit status is 1. Warnings and notes change neither. `--allow ID=REASON` records that a person\n\
@@ -26,14 +26,10 @@ fn refusals() -> String {
          | id | weight | what it means, what to do |\n|---|---|---|\n",
     );
     for known in REGISTRY {
-        let weight = match known.0.severity {
-            Severity::Refuse if is_allowable(*known) => "refuses, can be allowed",
-            Severity::Refuse => "refuses",
-            Severity::Judge => "to judge",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        text.push_str(&format!("| `{}` | {weight} | {} |\n", known.0.id, known.0.explanation.replace('|', "\\|")));
+        let weight = finding::weight(*known);
+        let cell = |text: &str| text.replace('|', "\\|");
+        let (means, example) = (cell(known.0.explanation), cell(examples::of(*known).unwrap_or_default()));
+        text.push_str(&format!("| `{}` | {weight} | {means}<br>*Example:* {example} |\n", known.0.id));
     }
     text
 }

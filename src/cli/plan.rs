@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 use crate::pipeline::{self, Plan};
 use crate::scratch;
 
-use super::{print, progress, report, request, status};
+use super::{print, progress, report, reported, request, status, terminal};
 
 #[derive(Args)]
 pub(super) struct Request {
@@ -32,13 +32,16 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     if let (Some(function), Some(file)) = (&request.function, &request.file) {
         return impacted(request, function, file);
     }
-    let options = request::options(&request.request, None)?;
+    let options = request::options(&request.request, request::only_kernel(&request.request)?, None)?;
     let kernel = Kernel::open(&options.kernel)?;
     let scratch = scratch::Folder::new()?;
-    let plan = pipeline::plan(&kernel, &options, scratch.path(), &mut progress)?;
-    print(&plan_text(&plan));
-    report(&plan.findings);
-    Ok(status(&plan.findings))
+    terminal::sources(kernel.source(), kernel.build(), scratch.path());
+    // Reported while the patched tree is there.
+    Ok(reported(pipeline::plan(&kernel, &options, scratch.path(), &mut progress).map(|plan| {
+        print(&plan_text(&plan));
+        report(&plan.findings);
+        status(&plan.findings)
+    })))
 }
 
 pub(super) fn plan_text(plan: &Plan) -> String {
@@ -67,7 +70,7 @@ fn targets_text(affected: &Affected) -> String {
 
 /// `plan --function`: the impacted list without a patch.
 fn impacted(request: &Request, function: &str, file: &str) -> Result<ExitCode> {
-    let kernel = Kernel::open(&request.request.kernel)?;
+    let kernel = Kernel::open(request::only_kernel(&request.request)?)?;
     let scratch = scratch::Folder::new()?;
     let mut findings = Vec::new();
     for impact in impact::impact(&kernel, file, function, request.level, scratch.path())? {

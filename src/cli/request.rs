@@ -17,9 +17,9 @@ const NAME_LENGTH: usize = 55;
 pub(super) struct Request {
     /// Patch files in order; `-` is standard input
     pub(super) patches: Vec<PathBuf>,
-    /// A prepared kernel: its name, or the path of its kernel.json
-    #[arg(short, long)]
-    pub(super) kernel: String,
+    /// A prepared kernel: its name, or the path of its kernel.json; `create` takes several
+    #[arg(short, long, required = true)]
+    pub(super) kernel: Vec<String>,
     /// Lines of context that may differ
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub(super) fuzz: u8,
@@ -34,8 +34,16 @@ pub(super) struct Request {
     pub(super) max_units: usize,
 }
 
-/// Reads what a request names.
-pub(super) fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
+/// The kernel of a command that takes one.
+pub(super) fn only_kernel(request: &Request) -> Result<&str> {
+    match request.kernel.as_slice() {
+        [kernel] => Ok(kernel),
+        _ => refuse(USAGE, "only `create` takes several kernels; give -k once"),
+    }
+}
+
+/// Reads what a request names, for one of its kernels.
+pub(super) fn options(request: &Request, kernel: &str, name: Option<&Path>) -> Result<Options> {
     let mut patches = Vec::new();
     for path in &request.patches {
         let bytes = if path.as_os_str() == "-" {
@@ -57,7 +65,7 @@ pub(super) fn options(request: &Request, name: Option<&Path>) -> Result<Options>
     let allow = request.allow.iter().map(|pair| allowed(pair)).collect::<Result<_>>()?;
     Ok(Options {
         patches,
-        kernel: request.kernel.clone(),
+        kernel: kernel.to_string(),
         fuzz: request.fuzz,
         ipa_clones: request.ipa_clones.clone(),
         name: module_name(&name),

@@ -9,7 +9,7 @@ use crate::finding::{Result, io};
 use crate::scratch;
 use crate::sweep;
 
-use super::print;
+use super::{hint, print};
 
 #[derive(Args)]
 pub(super) struct Request {
@@ -61,7 +61,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     let rows = sweep::sweep(&request, scratch.path(), &tick)?;
     bar.finish_and_clear();
     print(&sweep::table(&rows));
-    eprintln!("rows: {}", request.rows.display());
+    hint(&format!("rows: {}", request.rows.display()));
     let failed = rows.iter().any(|row| row.status == sweep::Status::Failed);
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

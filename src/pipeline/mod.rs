@@ -14,11 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use base::Base;
-pub use units::original;
+pub use names::PREFIX;
+pub use units::{PATCHED_TREE, original};
 
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
 use crate::candidates::{self, Search};
+use crate::closure::Closure;
 use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity, TOO_MANY_UNITS, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
@@ -28,7 +30,7 @@ use crate::linkage::pointers::Symbols;
 use crate::object::Compiled;
 use crate::patch::{FileState, Header, Overlay, Real};
 use crate::render::Scaffold;
-use crate::rewrite::Item;
+use crate::rewrite::{Item, Naming};
 use crate::unit::changes::Changes;
 use crate::unit::worker::Usage;
 
@@ -114,9 +116,27 @@ impl Plan {
     }
 }
 
+/// What of one unit the module has, and what that was chosen by.
+pub struct Written {
+    pub source: String,
+    pub object: String,
+    /// Its C file.
+    pub output: String,
+    /// Where its clone report is from.
+    pub report: String,
+    pub targets: Vec<Target>,
+    pub closure: Closure,
+    pub naming: Naming,
+    pub items: Vec<Item>,
+    pub includes: Vec<Include>,
+    pub externals: Vec<External>,
+}
+
 /// The module, ready to be written.
 pub struct Livepatch {
     pub name: String,
+    /// By unit: what its C file is made of.
+    pub written: Vec<Written>,
     /// File name and contents; those that people review come first.
     pub files: Vec<(String, String)>,
     pub items: Vec<Item>,

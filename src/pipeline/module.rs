@@ -29,7 +29,7 @@ use crate::unit::worker::{self, Usage};
 use super::access;
 use super::names::{self, PREFIX};
 use super::statics::{self, Statics};
-use super::{Livepatch, Options, Plan, UnitPlan};
+use super::{Livepatch, Options, Plan, UnitPlan, Written};
 
 /// A unit and its closure.
 pub struct UnitClosure<'a> {
@@ -502,6 +502,7 @@ pub fn livepatch(
 ) -> Livepatch {
     let mut livepatch = Livepatch {
         name: options.name.clone(),
+        written: Vec::new(),
         files: module.files,
         items: Vec::new(),
         includes: Vec::new(),
@@ -511,10 +512,22 @@ pub fn livepatch(
         usage: Vec::new(),
     };
     for part in parts {
-        livepatch.items.extend(part.items);
-        livepatch.includes.extend(part.includes);
-        livepatch.externals.extend(part.externals);
+        livepatch.items.extend(part.items.iter().cloned());
+        livepatch.includes.extend(part.includes.iter().cloned());
+        livepatch.externals.extend(part.externals.iter().cloned());
         livepatch.usage.push((part.unit.command.source.clone(), part.usage));
+        livepatch.written.push(Written {
+            source: part.unit.command.source.clone(),
+            object: part.unit.command.object.clone(),
+            output: format!("{}.c", part.stem),
+            report: part.unit.report.to_string(),
+            targets: part.unit.affected.targets.clone(),
+            closure: part.closure,
+            naming: part.naming,
+            items: part.items,
+            includes: part.includes,
+            externals: part.externals,
+        });
     }
     livepatch.externals.sort_by(|a, b| a.name.cmp(&b.name));
     livepatch.externals.dedup();

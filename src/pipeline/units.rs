@@ -35,6 +35,9 @@ pub fn patched(kernel: &Kernel, options: &Options, findings: &mut Vec<Finding>) 
     Ok(Patched { headers, files, states })
 }
 
+/// Where in the scratch folder the patched tree is laid out.
+pub const PATCHED_TREE: &str = "patched";
+
 /// The trees that show a source tree with the patch; `real` as in [`Overlay::new`].
 pub(super) fn overlaid(source: &Path, patched: Patched, real: Real, scratch: &Path) -> Result<Applied> {
     let kept = patched.states.iter().map(|(path, state)| {
@@ -46,7 +49,7 @@ pub(super) fn overlaid(source: &Path, patched: Patched, real: Real, scratch: &Pa
         (path.clone(), state)
     });
     let comparable = Overlay::new(source, &scratch.join("comparable"), &kept.collect(), &real)?;
-    let overlay = Overlay::new(source, &scratch.join("patched"), &patched.states, &real)?;
+    let overlay = Overlay::new(source, &scratch.join(PATCHED_TREE), &patched.states, &real)?;
     let Patched { headers, files, states } = patched;
     Ok(Applied { headers, files, states, comparable, overlay })
 }

@@ -11,10 +11,10 @@ use crate::finding::Finding;
 use crate::kernel::{Kernel, sha256_of};
 use crate::linkage::External;
 use crate::pipeline::{Livepatch, Options, Plan};
-use crate::rewrite::Section;
+use crate::review::Review;
 
 /// Counted up with every change that a reader can notice.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The file's name in the module's folder.
 pub const FILE: &str = "livepatch.json";
@@ -37,14 +37,14 @@ struct Report<'a> {
     patched: Vec<&'a str>,
     affected: Vec<Chained<'a>>,
     targets: Vec<Target<'a>>,
-    externals: &'a [External],
+    externals: Vec<Provided<'a>>,
     copied: Vec<Copied<'a>>,
     includes: Vec<Included<'a>>,
     /// Things that translation validation found equal.
     validated: usize,
     findings: &'a [Finding],
     /// SHA-256 by name.
-    inputs: BTreeMap<String, String>,
+    inputs: &'a BTreeMap<String, String>,
     /// SHA-256 of the files written beside this one.
     outputs: BTreeMap<&'a str, String>,
 }
@@ -79,13 +79,26 @@ struct Target<'a> {
 }
 
 #[derive(Serialize)]
+struct Provided<'a> {
+    #[serde(flatten)]
+    external: &'a External,
+    path: &'a [String],
+}
+
+#[derive(Serialize)]
 struct Copied<'a> {
     name: &'a str,
     kind: &'a str,
     file: &'a str,
     line: u32,
     reason: &'a str,
+    /// From a target to it, each needed by the one before.
+    path: &'a [String],
     edits: &'a [String],
+    /// The file beside this one that has it, and the lines there, first and last.
+    output: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<[u32; 2]>,
 }
 
 #[derive(Serialize)]
@@ -105,18 +118,11 @@ pub fn render(
     options: &Options,
     plan: &Plan,
     livepatch: &Livepatch,
+    review: &Review,
 ) -> crate::finding::Result<String> {
-    let mut inputs: BTreeMap<String, String> =
-        options.patches.iter().map(|(name, bytes)| (format!("patch {name}"), sha256_of(bytes))).collect();
-    inputs.extend(kernel.hashes()?.into_iter().map(|(name, hash)| (format!("kernel {name}"), hash)));
-    for file in plan.units.iter().map(|unit| &unit.command.source).chain(&plan.applied.files) {
-        // A file that the patch adds has no earlier contents.
-        if let Ok(bytes) = std::fs::read(kernel.source().join(file)) {
-            inputs.insert(file.clone(), sha256_of(&bytes));
-        }
-    }
     let affected = plan.units.iter().flat_map(|unit| &unit.affected.affected);
-    let copied = livepatch.items.iter().filter(|item| item.section != Section::Externals && !item.file.is_empty());
+    let pieces = review.units.iter().flat_map(|unit| unit.items.iter().map(move |item| (unit, item)));
+    let copied = pieces.filter(|(_, item)| !item.declares && !item.file.is_empty());
     let report = Report {
         schema: SCHEMA,
         tool: concat!("klp-extract ", env!("CARGO_PKG_VERSION")),
@@ -152,15 +158,18 @@ pub fn render(
                 reason: sentence(&target.chain),
             })
             .collect(),
-        externals: &livepatch.externals,
+        externals: provided(livepatch, review),
         copied: copied
-            .map(|item| Copied {
+            .map(|(unit, item)| Copied {
                 name: &item.name,
                 kind: item.kind,
                 file: &item.file,
                 line: item.line,
                 reason: &item.reason,
+                path: &item.path,
                 edits: &item.edits,
+                output: &unit.output,
+                lines: item.first.zip(item.last).map(|(first, last)| [first, last]),
             })
             .collect(),
         includes: livepatch
@@ -170,12 +179,22 @@ pub fn render(
             .collect(),
         validated: livepatch.compared,
         findings: &livepatch.findings,
-        inputs,
+        inputs: &review.inputs,
         outputs: livepatch.files.iter().map(|(name, text)| (name.as_str(), sha256_of(text.as_bytes()))).collect(),
     };
     let mut text = serde_json::to_string_pretty(&report).expect("a report has only string keys");
     text.push('\n');
     Ok(text)
+}
+
+/// The externals with the first way that leads to each.
+fn provided<'a>(livepatch: &'a Livepatch, review: &'a Review) -> Vec<Provided<'a>> {
+    let known: Vec<_> = review.units.iter().flat_map(|unit| &unit.externals).collect();
+    let path = |name: &str| {
+        let named = known.iter().filter(|external| external.name == name);
+        named.map(|external| external.path.as_slice()).find(|path| !path.is_empty()).unwrap_or_default()
+    };
+    livepatch.externals.iter().map(|external| Provided { external, path: path(&external.name) }).collect()
 }
 
 /// What a folder's `livepatch.json` says of the files beside it; `None` where it isn't one.

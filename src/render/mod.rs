@@ -1,12 +1,16 @@
 //! Renders the module's files from `templates/` (tera, embedded in the program). Rendering never decides anything.
 
 mod extract;
+pub mod folder;
 pub mod json;
+pub mod message;
 pub mod output;
+mod review;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use extract::extract;
+pub use review::{REVIEW, review};
 
 use serde::Serialize;
 use tera::{Context, Tera};
@@ -21,9 +25,13 @@ use crate::linkage::pointers::{Access, Symbols};
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 13] = [
     ("extract.c", include_str!("../../templates/extract.c")),
     ("livepatch.c", include_str!("../../templates/livepatch.c")),
+    ("review.html", include_str!("../../templates/review.html")),
+    ("review-graph.html", include_str!("../../templates/review-graph.html")),
+    ("review-piece.html", include_str!("../../templates/review-piece.html")),
+    ("review-rows.html", include_str!("../../templates/review-rows.html")),
     ("part.c", include_str!("../../templates/part.c")),
     ("pointers.c", include_str!("../../templates/pointers.c")),
     ("kallsyms.c", include_str!("../../templates/kallsyms.c")),
@@ -137,7 +145,7 @@ pub struct ObjectFile {
 
 fn render(template: &str, context: &Context) -> Result<String> {
     let mut tera = Tera::new();
-    tera.autoescape_on(Vec::<&'static str>::new());
+    tera.autoescape_on([".html"]);
     let added = tera.add_raw_templates(TEMPLATES.iter().copied());
     added.and_then(|()| tera.render(template, context)).map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
