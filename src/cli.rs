@@ -1,5 +1,6 @@
 //! The command line: arguments first, action later; results on standard output, all else on standard error.
 
+mod check;
 mod clones;
 mod create;
 mod doctor;
@@ -46,6 +47,8 @@ enum Command {
     Plan(plan::Request),
     /// Write the livepatch module for a patch
     Create(create::Request),
+    /// Check a module again that was edited by hand, and say what the hand changed
+    Check(check::Request),
     /// Copy functions out of any C project, with all that they need, into one C file
     Extract(extract::Request),
     /// Show where GCC put the code of functions, from its clone reports (-fdump-ipa-clones)
@@ -96,6 +99,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Prepare(request) => prepare::run(request),
         Command::Plan(request) => plan::run(&request),
         Command::Create(request) => create::run(&request),
+        Command::Check(request) => check::run(&request),
         Command::Extract(request) => extract::run(&request),
         Command::Clones(request) => clones::run(&request),
         Command::Test(request) => test::run(&request),

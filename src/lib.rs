@@ -3,13 +3,16 @@
 //! [`pipeline`] reads top to bottom: one line a stage, each stage a module named after what it yields.
 
 pub mod affected;
+pub mod audit;
 pub mod cache;
 pub mod candidates;
 pub mod check;
 pub mod cli;
 pub mod closure;
 pub mod command_line;
+pub mod edits;
 pub mod finding;
+pub mod folder;
 pub mod impact;
 pub mod judge;
 pub mod kernel;

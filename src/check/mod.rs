@@ -1,6 +1,9 @@
 //! Checks that a person can rely on: the module compiles, and what the compiler sees of it is what it sees of the patched
 //! kernel (translation validation), for everything that was copied and everything that an `#include` brings.
 
+pub mod agreement;
+pub mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -66,6 +69,8 @@ pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_s
 pub struct Compiled {
     /// Symbols that it leaves undefined.
     pub undefined: BTreeSet<String>,
+    /// Symbols that it defines for others to refer to.
+    pub defined: BTreeSet<String>,
     /// Static keys of others on which it has jump entries.
     pub keys: BTreeSet<String>,
     /// Does code that runs after the module's init use THIS_MODULE?
@@ -99,13 +104,15 @@ pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: 
     let undefined = file.symbols().filter(|symbol| symbol.is_undefined()).filter_map(|symbol| symbol.name().ok());
     let undefined: BTreeSet<String> =
         undefined.filter(|name| !name.is_empty() && *name != THIS_MODULE_SYMBOL).map(str::to_string).collect();
+    let defined = file.symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
+    let defined = defined.filter_map(|symbol| symbol.name().ok()).map(str::to_string).collect();
     let entries = file.section_by_name("__jump_table").into_iter().flat_map(|section| section.relocations());
     let symbols = entries.filter_map(|(_, relocation)| match relocation.target() {
         object::RelocationTarget::Symbol(index) => file.symbol_by_index(index).ok()?.name().ok().map(str::to_string),
         _ => None,
     });
     let keys = symbols.filter(|name| undefined.contains(name)).collect();
-    Ok(Compiled { undefined, keys, this_module: uses_this_module(&file) })
+    Ok(Compiled { undefined, defined, keys, this_module: uses_this_module(&file) })
 }
 
 /// What THIS_MODULE is the address of, in a module (include/linux/export.h).
@@ -127,6 +134,18 @@ fn uses_this_module(file: &object::File<'_>) -> bool {
 pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, naming: &Naming) -> Result<Validation> {
     let mut module = unit::expanded(command, build)?;
     let outline = Outline::new(&mut module);
+    Ok(compare(&module, &outline, closure, naming, &BTreeMap::new()))
+}
+
+/// As [`validate`], of a module that was read; `by_hand` are the names that it gives to things by other names than the
+/// source's (or than ours).
+pub fn compare(
+    module: &Expanded,
+    outline: &Outline,
+    closure: &Closure,
+    naming: &Naming,
+    by_hand: &BTreeMap<String, String>,
+) -> Validation {
     let mut by_name: BTreeMap<(String, bool), Vec<StatementId>> = BTreeMap::new();
     for (index, names) in outline.names.iter().enumerate() {
         for name in names {
@@ -134,8 +153,9 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             by_name.entry(key).or_default().push(StatementId(index as u32));
         }
     }
-    let packs = pragmas::pragmas(&module, &outline).packs;
-    let renamed = naming.renamed(closure);
+    let packs = pragmas::pragmas(module, outline).packs;
+    let mut renamed = naming.renamed(closure);
+    renamed.extend(by_hand.iter().map(|(old, new)| (old.clone(), new.clone())));
     let mut validation = Validation::default();
     for node in closure.graph.node_weights() {
         let Some((name, role)) = node.names.first() else { continue };
@@ -145,7 +165,8 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         }
         let target = *role == Role::Function && naming.targets.contains(name) && node.extent == Extent::Whole;
         let new_name = if target {
-            naming.new_name(name)
+            let new_name = naming.new_name(name);
+            by_hand.get(&new_name).cloned().unwrap_or(new_name)
         } else {
             renamed.get(name).filter(|_| !role.is_tag()).unwrap_or(name).clone()
         };
@@ -161,21 +182,38 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         };
         let mut nearest = None;
         let equal = candidates.iter().any(|candidate| {
-            let found = found(&module, &outline, *candidate, node.extent);
+            let found = found(module, outline, *candidate, node.extent);
             let at = difference(&expected, &found, target);
             let at = at.or_else(|| packing(node, packs[candidate.0 as usize]));
-            nearest = nearest.clone().or(at.clone());
+            nearest = nearest.take().or_else(|| at.clone().map(|why| (why, found)));
             at.is_none()
         });
         validation.compared += 1;
         if !equal {
-            let why = nearest.unwrap_or_else(|| "the emitted C does not have it".into());
+            let (why, found) =
+                nearest.map_or(("the emitted C does not have it".into(), None), |(why, found)| (why, Some(found)));
             let (file, line) = place();
             let message = format!("{name} is not the same in the emitted C as in the source: {why}");
-            validation.findings.push(Finding::new(TOKENS_DIFFER, message).at(file, line));
+            validation.findings.push(Finding::new(TOKENS_DIFFER, message).at(file.as_str(), line));
+            validation.differences.push(Difference {
+                name: name.clone(),
+                role: *role,
+                extent: node.extent,
+                target,
+                file,
+                line,
+                expected: texts(&expected, target),
+                found: found.map(|found| texts(&found, target)),
+                why,
+            });
         }
     }
-    Ok(validation)
+    validation
+}
+
+/// The words that [`difference`] compares.
+fn texts(words: &[Word], target: bool) -> Vec<String> {
+    compared(words, target).into_iter().map(|word| word.0.to_string()).collect()
 }
 
 /// A type under another `#pragma pack` has another layout, with the same tokens.
@@ -190,6 +228,25 @@ pub struct Validation {
     /// Functions, types and objects compared.
     pub compared: usize,
     pub findings: Vec<Finding>,
+    /// What the findings are about, in their order.
+    pub differences: Vec<Difference>,
+}
+
+/// Something that the compiler sees otherwise in the module than in the source.
+#[derive(Debug)]
+pub struct Difference {
+    pub name: String,
+    pub role: Role,
+    /// Is it copied (`Whole`), or referred to?
+    pub extent: Extent,
+    /// Is it a function that the module replaces?
+    pub target: bool,
+    pub file: String,
+    pub line: Option<u32>,
+    pub expected: Vec<String>,
+    /// Nothing where the module doesn't have it at all.
+    pub found: Option<Vec<String>>,
+    pub why: String,
 }
 
 /// A token to compare: its text, and whether it may differ.
@@ -317,9 +374,7 @@ fn without_specifiers(words: Vec<Word>) -> Vec<Word> {
 
 /// The first difference in words.
 fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String> {
-    // A target becomes static in a module of one file, and visible in one of several.
-    let kept = |words| if target { unstatic(without_addressable(words)) } else { without_addressable(words) };
-    let (expected, found) = (&kept(expected)[..], &kept(found)[..]);
+    let (expected, found) = (&compared(expected, target)[..], &compared(found, target)[..]);
     let mut attribute = Attribute::default();
     let differs = |(a, b): (&Word, &Word)| {
         let inside = attribute.step(a.0);
@@ -336,6 +391,12 @@ fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String>
         words.iter().map(|word| word.0).collect::<Vec<_>>().join(" ")
     };
     Some(format!("the source has `{}`, the emitted C `{}`", around(expected), around(found)))
+}
+
+/// What of the words counts. A target becomes static in a module of one file, and visible in one of several.
+fn compared<'a>(words: &[Word<'a>], target: bool) -> Vec<Word<'a>> {
+    let words = without_addressable(words);
+    if target { unstatic(words) } else { words }
 }
 
 /// A function's definition without `static` and `inline` before its body.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::finding::Result;
+use crate::folder;
 use crate::kernel::Kernel;
 use crate::pipeline;
 use crate::render::{json, output};
@@ -29,14 +30,14 @@ pub(super) struct Request {
 
 pub(super) fn run(request: &Request) -> Result<ExitCode> {
     let options = request::options(&request.request, request.output.as_deref())?;
-    let folder = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
+    let path = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
     let kernel = Kernel::open(&options.kernel)?;
     let scratch = scratch::Folder::new()?;
     let plan = pipeline::plan(&kernel, &options, scratch.path(), &mut progress)?;
     let mut livepatch = pipeline::create(&kernel, &options, &plan, scratch.path(), &mut progress)?;
     let report_text = json::render(&kernel, &options, &plan, &livepatch)?;
     livepatch.files.push((json::FILE.into(), report_text));
-    let written = output::write(&folder, &livepatch.files)?;
+    let written = output::write(&path, &folder::contents(&livepatch.files, &options))?;
     print(&plan_text(&plan));
     report(&livepatch.findings);
     let state = match written {
@@ -45,12 +46,12 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
         output::Written::Unchanged => "unchanged",
     };
     for (name, text) in livepatch.files.iter().filter(|(name, _)| name.ends_with(".c")) {
-        print(&format!("{}/{name} {state}: {} lines\n", folder.display(), text.lines().count()));
+        print(&format!("{}/{name} {state}: {} lines\n", path.display(), text.lines().count()));
     }
     if request.timings {
         livepatch.usage.iter().for_each(|(source, usage)| print(&timings(source, usage)));
     }
-    eprintln!("next: {}", next_command(&folder));
+    eprintln!("next: {}", next_command(&path));
     Ok(status(&livepatch.findings))
 }
 

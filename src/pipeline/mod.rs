@@ -1,6 +1,7 @@
 //! From a patch to a livepatch module: one line a stage, each computed from the earlier ones and never changed after.
 
 pub mod copy;
+pub mod edited;
 mod evidence;
 pub mod extract;
 mod module;

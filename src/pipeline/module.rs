@@ -45,22 +45,22 @@ pub struct UnitClosure<'a> {
 
 /// What one unit gives to the module.
 pub struct Part<'a> {
-    unit: &'a UnitPlan,
-    closure: Closure,
-    naming: Naming,
+    pub(super) unit: &'a UnitPlan,
+    pub(super) closure: Closure,
+    pub(super) naming: Naming,
     usage: Usage,
     /// Its C file, without `.c`.
-    stem: String,
-    command: CompileCommand,
+    pub(super) stem: String,
+    pub(super) command: CompileCommand,
     items: Vec<Item>,
     includes: Vec<Include>,
-    externals: Vec<External>,
+    pub(super) externals: Vec<External>,
     findings: Vec<Finding>,
 }
 
 /// The rendered files, and which of them are compiled with which part's command.
 pub struct Module {
-    files: Vec<(String, String)>,
+    pub(super) files: Vec<(String, String)>,
 }
 
 /// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
@@ -269,7 +269,7 @@ fn part<'a>(
         }
         compiled => compiled,
     };
-    let check::Compiled { undefined, keys, this_module } = compiled?;
+    let check::Compiled { undefined, keys, this_module, .. } = compiled?;
     let outside = undefined.iter().filter(|name| !new.contains(*name));
     let aliases = part.closure.aliases();
     let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));

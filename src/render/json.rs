@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::affected::Reason;
 use crate::candidates::Search;
 use crate::finding::Finding;
+use crate::folder::Request;
 use crate::kernel::{Kernel, sha256_of};
 use crate::linkage::External;
 use crate::pipeline::{Livepatch, Options, Plan};
@@ -25,6 +26,7 @@ struct Report<'a> {
     tool: &'a str,
     name: &'a str,
     kernel: KernelIdentity<'a>,
+    request: Request,
     /// By patched header: the units that were looked at.
     searches: &'a [Search],
     /// Where each unit's clone report is from.
@@ -113,6 +115,7 @@ pub fn render(
             release: &kernel.descriptor.release,
             version: kernel.descriptor.version.as_deref().unwrap_or_default(),
         },
+        request: Request::of(options),
         searches: &plan.searches,
         reports: plan.units.iter().map(|unit| (unit.command.source.as_str(), unit.report.to_string())).collect(),
         patched: plan.units.iter().flat_map(|unit| &unit.affected.patched).map(String::as_str).collect(),

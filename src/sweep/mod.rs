@@ -250,7 +250,7 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
     row.memory = livepatch.usage.iter().map(|(_, usage)| usage.peak_memory).max().unwrap_or_default();
     if build {
         let module = folder.join(&options.name);
-        output::write(&module, &livepatch.files)?;
+        output::write(&module, &crate::folder::contents(&livepatch.files, &options))?;
         let program = std::env::current_exe().map_err(io("find", Path::new("/proc/self/exe")))?;
         let make = Program::new("make").arg("-s").arg("-C").arg(&module);
         make.arg(format!("KLP_EXTRACT={}", program.display())).run("build the module")?;
