@@ -215,6 +215,7 @@ fn create(kernel: &str, unit: &str, scratch: &Path) {
         name: "livepatch-bench".into(),
         allow: BTreeMap::new(),
         max_units: usize::MAX,
+        house: Default::default(),
     };
     let mut marks: Vec<(String, Cost, Instant)> = Vec::new();
     let mut progress = |stage: &str| {

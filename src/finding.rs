@@ -110,6 +110,7 @@ registry! {
     ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
     ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."
     NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two symbols of the running kernel, or for two functions that a macro names; make two livepatches, or rename by hand."
+    CONFIG_INVALID Refuse "config-invalid" "A klp-extract.toml can't be read, or has a key or a value that means nothing; `klp-extract config --show-origin` lists what is set, and where."
     // A module that was edited by hand (`check`, `refresh`).
     PRISTINE_INVALID Refuse "pristine-invalid" "The pristine text or the patches beside a module (`.pristine/`), or its livepatch.json, are missing or were changed, so that nobody can tell what the hand has changed. Restore them, or create the module again and move the edits there."
     MODULE_OUTDATED Judge "module-outdated" "This program (or the kernel as it is prepared now) makes another text of the same patch than the one that was edited. `klp-extract refresh` merges the two."
@@ -118,6 +119,7 @@ registry! {
     TARGETS_UNKNOWN Judge "targets-unknown" "The module has no tables (`struct klp_patch`) that can be followed in the file, so what it replaces could not be checked."
     READINGS_DIFFER Judge "readings-differ" "The second reading of the C file (lang-c) doesn't see the functions, or the names that they use, as the compiler's side does: something is written in a way that fools a reader, or lang-c doesn't know an extension."
     SYMBOL_UNVERIFIED Judge "symbol-unverified" "klp.symbols names one of several symbols of a name, and nothing that the tool knows tells whether it is the right one. Compare the addresses in /proc/kallsyms with the object's layout."
+    MERGE_CONFLICT Judge "merge-conflict" "A hand and the new module have changed the same lines. The file has all three texts between markers, as diff3 leaves them; choose, and remove the markers."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."
     PATCH_DOES_NOT_APPLY Refuse "patch-does-not-apply" "A hunk does not match the kernel's source; make the patch apply, or allow fuzz with --fuzz."

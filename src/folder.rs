@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::House;
 use crate::finding::{Finding, PRISTINE_INVALID, Result, USAGE, io, refuse};
 use crate::kernel::sha256_of;
 use crate::pipeline::Options;
@@ -27,6 +28,8 @@ pub struct Request {
     pub fuzz: u8,
     pub allow: BTreeMap<String, String>,
     pub max_units: usize,
+    /// What the house's configuration and templates said.
+    pub house: House,
 }
 
 impl Request {
@@ -37,6 +40,7 @@ impl Request {
             fuzz: options.fuzz,
             allow: options.allow.clone(),
             max_units: options.max_units,
+            house: options.house.clone(),
         }
     }
 }
@@ -58,7 +62,7 @@ fn patch_path(index: usize, name: &str) -> String {
 }
 
 /// May people edit a file of this name? The others are the program's own account of what it did.
-fn is_edited(name: &str) -> bool {
+pub fn is_edited(name: &str) -> bool {
     name != json::FILE && !name.ends_with(".html")
 }
 
@@ -146,7 +150,13 @@ impl Folder {
             name: self.record.name.clone(),
             allow: request.allow.clone(),
             max_units: request.max_units,
+            house: request.house.clone(),
         }
+    }
+
+    /// Did `create` write a file of this name?
+    pub fn is_generated(&self, name: &str) -> bool {
+        name == json::FILE || self.record.outputs.contains_key(name)
     }
 
     /// SHA-256 of what a person would sign: the names and hashes of all edited files.

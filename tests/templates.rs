@@ -12,6 +12,7 @@ fn render(template: &str, objects: &[(&str, &str)]) -> String {
     context.insert("kernel", "6.1.0-47-cloud-amd64");
     context.insert("objects", &objects);
     context.insert("compiler", "gcc-12");
+    context.insert("variables", &BTreeMap::<String, String>::new());
     let mut tera = tera::Tera::default();
     tera.add_raw_template("t", template).unwrap();
     tera.render("t", &context).unwrap()

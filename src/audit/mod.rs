@@ -219,7 +219,9 @@ fn objects(file: &ElfFile64, tables: Option<&Tables>, known: Option<&BTreeSet<St
             continue;
         }
         let base = base_name(name);
-        let own = name == "__this_module" || section_name == ".modinfo" || section_name == "__versions";
+        // What tells the kernel about the module, and what is gone once it is loaded, is nobody's copy.
+        let told = [".modinfo", "__versions", ".note", ".init", ".exit"];
+        let own = name == "__this_module" || told.iter().any(|prefix| section_name.starts_with(prefix));
         if own || in_tables(index.0, symbol.address()) || is_thrown_away(base) {
             continue;
         }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::audit::{self, Audit};
 use crate::edits::{Change, How};
-use crate::finding::{Finding, MODULE_STALE, Result, Severity, USAGE, refuse};
+use crate::finding::{CODE_EDITED, Finding, MODULE_STALE, Result, Severity, USAGE, refuse};
 use crate::folder::Folder;
 use crate::kernel::Kernel;
 use crate::pipeline::edited::{self, Checked};
@@ -145,7 +145,14 @@ fn to_sign(folder: &Folder, checked: &Checked) -> String {
     if !comments.is_empty() {
         rows.push(format!("{} changes of comments and white space", comments.len()));
     }
-    let judged = checked.findings.iter().filter(|finding| finding.severity == Severity::Judge);
+    // What the changes say already.
+    let told = |message: &str| {
+        let name = message.split(' ').next().unwrap_or_default();
+        changes.iter().any(|change| change.name == name || change.name.ends_with(&format!("_{name}")))
+    };
+    let judged = checked.findings.iter().filter(|finding| {
+        finding.severity == Severity::Judge && !(finding.id == CODE_EDITED && told(&finding.message))
+    });
     rows.extend(judged.map(|finding| {
         let first = finding.message.lines().next().unwrap_or_default().trim_end_matches(':');
         format!("{}: {first}", finding.id.0.id)

@@ -31,12 +31,15 @@ pub(super) struct Request {
     /// Refuse a patch that changes more units (C files) than this
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(super) max_units: usize,
+    /// Folder of templates to use instead of the program's own of the same names (see `templates --export`)
+    #[arg(long, value_name = "DIR")]
+    pub(super) templates: Option<PathBuf>,
 }
 
-/// Reads what a request names.
-pub(super) fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
+/// Names and contents of patch files.
+pub(super) fn patches(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
     let mut patches = Vec::new();
-    for path in &request.patches {
+    for path in paths {
         let bytes = if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
             std::io::stdin().lock().read_to_end(&mut bytes).map_err(io("read", path))?;
@@ -47,11 +50,18 @@ pub(super) fn options(request: &Request, name: Option<&Path>) -> Result<Options>
         let shown = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
         patches.push((shown.into_owned(), bytes));
     }
+    Ok(patches)
+}
+
+/// Reads what a request names.
+pub(super) fn options(request: &Request, name: Option<&Path>) -> Result<Options> {
+    let patches = patches(&request.patches)?;
     let Some(first) = request.patches.first() else {
         return refuse(USAGE, "no patch given; name one, or `-` for standard input");
     };
     let stem = first.file_stem().map_or("stdin".into(), |stem| stem.to_string_lossy().into_owned());
-    let default = format!("livepatch-{}", if stem == "-" { "stdin" } else { &stem });
+    let house = super::house::house(request.templates.as_deref())?;
+    let default = house.module_name(if stem == "-" { "stdin" } else { &stem });
     let name = name.and_then(Path::file_name).map_or(default, |name| name.to_string_lossy().into_owned());
     let allow = request.allow.iter().map(|pair| allowed(pair)).collect::<Result<_>>()?;
     Ok(Options {
@@ -62,10 +72,11 @@ pub(super) fn options(request: &Request, name: Option<&Path>) -> Result<Options>
         name: module_name(&name),
         allow,
         max_units: request.max_units,
+        house,
     })
 }
 
-fn allowed(pair: &str) -> Result<(String, String)> {
+pub(super) fn allowed(pair: &str) -> Result<(String, String)> {
     let (id, reason) = pair.split_once('=').unwrap_or((pair, ""));
     if reason.trim().is_empty() {
         return refuse(USAGE, format!("--allow {pair}: give the reason, as in --allow {id}=\"who judged it and why\""));

@@ -66,7 +66,7 @@ pub fn check(kernel: &Kernel, folder: &Folder, scratch: &Path, progress: Progres
     let mut findings = plan.findings.clone();
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
-    let closures = module::closures(kernel, &plan, scratch)?;
+    let closures = module::closures(kernel, &options, &plan, scratch)?;
     findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
     findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
     progress("linkage and rewrite");
@@ -98,7 +98,7 @@ pub fn check(kernel: &Kernel, folder: &Folder, scratch: &Path, progress: Progres
     if objects.len() == units.len() {
         progress("externals and targets");
         externals(kernel, folder, &plan, &parts, &objects, &renamed, &mut checked)?;
-        targets(kernel, &plan, &parts, &objects, scratch, &mut checked)?;
+        targets(kernel, &parts, &objects, scratch, &mut checked)?;
     }
     checked.findings.sort_by_key(|finding| finding.severity);
     Ok(checked)
@@ -365,7 +365,6 @@ fn verified(kernel: &Kernel, plan: &Plan, entry: &Entry, known: Option<&Entry>) 
 /// What the tables replace, against what has to be replaced.
 fn targets(
     kernel: &Kernel,
-    plan: &Plan,
     parts: &[Part],
     objects: &[(Compiled, Vec<u8>)],
     scratch: &Path,
@@ -392,7 +391,6 @@ fn targets(
             new,
         })
         .collect();
-    debug_assert!(plan.targets().len() >= wanted.len());
     let same = |one: &Hook, other: &Hook| (&one.object, &one.old) == (&other.object, &other.old);
     for hook in &wanted {
         match checked.hooks.iter().find(|found| same(found, hook)) {

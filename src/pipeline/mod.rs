@@ -17,6 +17,7 @@ pub use units::original;
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
 use crate::candidates::{self, Search};
+use crate::config::House;
 use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity, TOO_MANY_UNITS, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
@@ -45,6 +46,7 @@ pub struct Options {
     pub allow: BTreeMap<String, String>,
     /// More changed units than this are refused.
     pub max_units: usize,
+    pub house: House,
 }
 
 /// Told what is being done, a stage a line.
@@ -185,7 +187,7 @@ pub fn create(
     let mut findings = plan.findings.clone();
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
-    let closures = module::closures(kernel, plan, scratch)?;
+    let closures = module::closures(kernel, options, plan, scratch)?;
     findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
     findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
     settle(&mut findings, &options.allow)?;

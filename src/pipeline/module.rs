@@ -26,7 +26,7 @@ use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 
-use super::names::{self, PREFIX};
+use super::names;
 use super::statics::{self, Statics};
 use super::{Livepatch, Options, Plan, UnitPlan};
 
@@ -64,11 +64,16 @@ pub struct Module {
 }
 
 /// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
-pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan, scratch: &Path) -> Result<Vec<UnitClosure<'a>>> {
+pub fn closures<'a>(
+    kernel: &'a Kernel,
+    options: &Options,
+    plan: &'a Plan,
+    scratch: &Path,
+) -> Result<Vec<UnitClosure<'a>>> {
     let several = plan.units.iter().filter(|unit| !unit.affected.targets.is_empty()).count() > 1;
     let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
     let indices: Vec<usize> = (0..plan.units.len()).collect();
-    let distinct = names::distinct(&plan.units);
+    let distinct = names::distinct(&plan.units, &options.house.prefix);
     let stems = names::stems(&plan.units);
     let closure = |index: &usize, shared: &BTreeSet<String>| {
         let unit = &plan.units[*index];
@@ -76,7 +81,7 @@ pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan, scratch: &Path) -> Resul
             return Ok(None);
         }
         let naming = Naming {
-            prefix: PREFIX.into(),
+            prefix: options.house.prefix.clone(),
             targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
             distinct: distinct[*index].clone(),
             statics: BTreeMap::new(),
@@ -309,6 +314,7 @@ fn draft(
 fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
     render::Unit {
         module: &options.name,
+        house: &options.house,
         source: &part.unit.command.source,
         items: &part.items,
         includes: &part.includes,
@@ -364,11 +370,11 @@ pub fn rendered(
         objects.push(ObjectFile { name: format!("{}.o", part.stem), cflags });
     }
     let entries: Vec<_> = externals.iter().filter_map(External::entry).collect();
-    files.push(("Kbuild".into(), render::kbuild(name, &objects)?));
+    files.push(("Kbuild".into(), render::kbuild(name, &objects, &options.house)?));
     let compiler = parts.first().map(|part| part.unit.command.compiler.as_str());
     // A path is of this machine; the kernel's make then takes its own default, and warns where that is another version.
     let compiler = compiler.filter(|compiler| !compiler.contains('/'));
-    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler)?));
+    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler, &options.house)?));
     files.push(("klp.symbols".into(), symbols_file::render(&entries)));
     Ok(Module { files })
 }
@@ -389,6 +395,7 @@ fn tables<'a>(
 ) -> render::Tables<'a> {
     render::Tables {
         name: &options.name,
+        house: &options.house,
         headers: &plan.applied.headers,
         release: &kernel.descriptor.release,
         kernel_version: kernel.descriptor.version.as_deref().unwrap_or_default(),

@@ -12,13 +12,15 @@ use serde::Serialize;
 use tera::{Context, Tera};
 
 use crate::affected::Target;
+use crate::config::House;
 use crate::finding::{Finding, Result, TEMPLATE};
 use crate::linkage::External;
 use crate::linkage::includes::Include;
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
 
-const TEMPLATES: [(&str, &str); 6] = [
+/// Name and text of every template of a module's files.
+pub const TEMPLATES: [(&str, &str); 6] = [
     ("extract.c", include_str!("../../templates/extract.c")),
     ("livepatch.c", include_str!("../../templates/livepatch.c")),
     ("part.c", include_str!("../../templates/part.c")),
@@ -30,6 +32,7 @@ const TEMPLATES: [(&str, &str); 6] = [
 /// What one unit gives to the module.
 pub struct Unit<'a> {
     pub module: &'a str,
+    pub house: &'a House,
     /// Its C source, relative to the kernel source.
     pub source: &'a str,
     pub items: &'a [Item],
@@ -51,6 +54,7 @@ pub struct Replacement<'a> {
 /// What the module says of itself and to the livepatch core.
 pub struct Tables<'a> {
     pub name: &'a str,
+    pub house: &'a House,
     pub headers: &'a [Header],
     /// As `uname -r` and `uname -v` print them.
     pub release: &'a str,
@@ -86,10 +90,15 @@ pub struct ObjectFile {
     pub cflags: String,
 }
 
-fn render(template: &str, context: &Context) -> Result<String> {
+/// A house's template takes the place of the program's own of its name. A variable that isn't defined is an error, with its
+/// line.
+fn render(template: &str, context: &Context, house: &House) -> Result<String> {
     let mut tera = Tera::new();
     tera.autoescape_on(Vec::<&'static str>::new());
-    let added = tera.add_raw_templates(TEMPLATES.iter().copied());
+    let text = |(name, own): &(&'static str, &'static str)| {
+        (*name, house.templates.get(*name).cloned().unwrap_or_else(|| own.to_string()))
+    };
+    let added = tera.add_raw_templates(TEMPLATES.iter().map(text));
     added.and_then(|()| tera.render(template, context)).map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Finding::new(TEMPLATE, format!("the template {template} can't be rendered: {error}{cause}")).into()
@@ -97,20 +106,21 @@ fn render(template: &str, context: &Context) -> Result<String> {
 }
 
 /// The Kbuild file.
-pub fn kbuild(name: &str, objects: &[ObjectFile]) -> Result<String> {
+pub fn kbuild(name: &str, objects: &[ObjectFile], house: &House) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("objects", objects);
-    render("Kbuild", &context)
+    render("Kbuild", &context, house)
 }
 
 /// The Makefile. `kernel` is what `-k` was given; `compiler` the one of the kernel's build, by a name on the path.
-pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>) -> Result<String> {
+pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>, house: &House) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("kernel", kernel);
     context.insert("compiler", &compiler);
-    render("Makefile", &context)
+    context.insert("variables", &house.make);
+    render("Makefile", &context, house)
 }
 
 /// The C file with the tables: the only one of a module of one unit, which has its text, or beside those of several.
@@ -128,7 +138,7 @@ pub fn module(tables: &Tables, unit: Option<&Unit>) -> Result<String> {
     context.insert("kernel_version", &c_string(tables.kernel_version));
     context.insert("description", &c_string(&description(tables)));
     context.insert("namespaces", &namespaces);
-    render("livepatch.c", &context)
+    render("livepatch.c", &context, tables.house)
 }
 
 /// The C file of one unit of several; also what is compiled to learn what a unit leaves undefined.
@@ -137,7 +147,7 @@ pub fn unit(unit: &Unit) -> Result<String> {
     context.insert("module", unit.module);
     context.insert("source", unit.source);
     context.insert("blocks", &blocks(unit, false));
-    render("part.c", &context)
+    render("part.c", &context, unit.house)
 }
 
 /// What the file with the tables needs to know of the others.
@@ -146,7 +156,7 @@ pub fn shared(tables: &Tables) -> Result<String> {
     let functions: Vec<&str> = tables.replacements.iter().map(|replacement| replacement.new_name.as_str()).collect();
     context.insert("name", tables.name);
     context.insert("functions", &functions);
-    render("shared.h", &context)
+    render("shared.h", &context, tables.house)
 }
 
 fn description(module: &Tables) -> String {
@@ -189,6 +199,7 @@ fn header(module: &Tables) -> Vec<String> {
         "Made by klp-extract {}; livepatch.json has the reason of every line.",
         env!("CARGO_PKG_VERSION")
     ));
+    lines.extend(module.house.lines.iter().map(|(name, text)| format!("{name}: {}", c_comment(text))));
     lines.extend(module.allowed.iter().map(|(id, reason)| format!("Allowed: {id}: {}", c_comment(reason))));
     lines
 }

@@ -240,6 +240,7 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
         name: "livepatch-sweep".into(),
         allow: BTreeMap::new(),
         max_units: usize::MAX,
+        house: crate::config::House::default(),
     };
     let plan = pipeline::plan(kernel, &options, folder, &mut |_| ())?;
     row.targets = plan.targets().iter().map(|target| target.name.clone()).collect();
