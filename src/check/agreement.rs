@@ -48,7 +48,7 @@ pub fn agree(
     let request = worker::Request { command: command.clone(), build: build.into(), roots, headers: None, scope, parse };
     let closure = worker::run(&request)?.closure;
     for own in &mut ours {
-        own.function.free = free(&closure, &own.function.name);
+        (own.function.free, own.declared) = free(&closure, &own.function.name);
     }
     Ok(compare(&ours, &theirs, &overwritten))
 }
@@ -58,6 +58,8 @@ struct Own {
     function: Function,
     /// Does the source spell its end? Else only a macro does.
     end_spelled: bool,
+    /// What is declared together with what it uses.
+    declared: BTreeSet<String>,
 }
 
 fn own_functions(module: &Expanded, outline: &Outline, file: &str) -> Vec<Own> {
@@ -70,7 +72,7 @@ fn own_functions(module: &Expanded, outline: &Outline, file: &str) -> Vec<Own> {
         let lines = (line(first_word(module, outline, statement))?, line(statement.end - 1)?);
         let name = module.interner().string(outline.symbols[name as usize]);
         let end_spelled = module.tokens[statement.end as usize - 1].invocation == NONE;
-        Some(Own { function: Function { name, lines, free: BTreeSet::new() }, end_spelled })
+        Some(Own { function: Function { name, lines, free: BTreeSet::new() }, end_spelled, declared: BTreeSet::new() })
     };
     outline.statements.iter().filter_map(own).collect()
 }
@@ -92,8 +94,9 @@ fn first_word(module: &Expanded, outline: &Outline, statement: &groups::Statemen
     }
 }
 
-/// Ordinary names of others that a function uses, by libclang.
-fn free(closure: &Closure, function: &str) -> BTreeSet<String> {
+/// Ordinary names of others that a function uses, by libclang; and all names of the statements that declare them, for an edge
+/// leads to a statement once, whatever of it is used (an enum's enumerators).
+fn free(closure: &Closure, function: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let graph = &closure.graph;
     let defines = |index: &petgraph::graph::NodeIndex| {
         graph[*index].names.iter().any(|(name, role)| name == function && *role == Role::Function)
@@ -101,13 +104,16 @@ fn free(closure: &Closure, function: &str) -> BTreeSet<String> {
     let edges = graph.node_indices().filter(defines).flat_map(|index| graph.edges(index));
     // What one invocation makes together, nobody has named.
     let edges = edges.filter(|edge| edge.weight().kind != EdgeKind::Group);
-    let named = edges.filter_map(|edge| {
-        let name = &edge.weight().name;
-        let ordinary = |role: &Role| !role.is_tag() && *role != Role::Typedef;
+    let (mut used, mut declared) = (BTreeSet::new(), BTreeSet::new());
+    for edge in edges {
         let target = &graph[petgraph::visit::EdgeRef::target(&edge)];
-        target.names.iter().any(|(known, role)| known == name && ordinary(role)).then(|| name.clone())
-    });
-    named.filter(|name| name != function).collect()
+        let ordinary = target.names.iter().filter(|(_, role)| !role.is_tag() && *role != Role::Typedef);
+        let ordinary: BTreeSet<String> = ordinary.map(|(name, _)| name.clone()).collect();
+        let name = &edge.weight().name;
+        used.extend((ordinary.contains(name) && name != function).then(|| name.clone()));
+        declared.extend(ordinary);
+    }
+    (used, declared)
 }
 
 fn compare(ours: &[Own], theirs: &[Function], overwritten: &BTreeSet<String>) -> Agreement {
@@ -118,7 +124,7 @@ fn compare(ours: &[Own], theirs: &[Function], overwritten: &BTreeSet<String>) ->
         let message = format!("line {}: only lang-c sees a function {}", other.lines.0, other.name);
         found.disagreements.push(message);
     }
-    for Own { function, end_spelled } in ours {
+    for Own { function, end_spelled, declared } in ours {
         let Function { name, lines, free } = function;
         let Some(other) = by_name.get(&**name) else {
             found.disagreements.push(format!("line {}: lang-c sees no function {name}", lines.0));
@@ -131,10 +137,11 @@ fn compare(ours: &[Own], theirs: &[Function], overwritten: &BTreeSet<String>) ->
                 lines.0, lines.1, other.lines.0, other.lines.1
             ));
         }
-        found.names += free.intersection(&other.free).count();
+        let known = |name: &&String| free.contains(*name) || declared.contains(*name);
+        found.names += other.free.iter().filter(known).count();
         let only_ours = free.difference(&other.free).filter(|name| !overwritten.contains(*name));
         let only_ours: Vec<&str> = only_ours.map(String::as_str).collect();
-        let only_theirs: Vec<&str> = other.free.difference(free).map(String::as_str).collect();
+        let only_theirs: Vec<&str> = other.free.iter().filter(|name| !known(name)).map(String::as_str).collect();
         for (who, names) in [("libclang", only_ours), ("lang-c", only_theirs)] {
             if !names.is_empty() {
                 found.disagreements.push(format!("{name}: only {who} sees it use {}", names.join(", ")));

@@ -37,7 +37,7 @@ pub fn functions(
     let read = move || {
         let typedefs: String = types.iter().map(|name| format!("typedef int {name};")).collect();
         own.before = typedefs.len();
-        let text = typedefs + &std::str::from_utf8(&own.text).map_err(|error| error.to_string())?;
+        let text = typedefs + std::str::from_utf8(&own.text).map_err(|error| error.to_string())?;
         let config = Config { flavor: Flavor::GnuC11, ..Config::with_gcc() };
         let unit = parse_preprocessed(&config, text).map(|parse| parse.unit).map_err(|error| {
             let near: String = error.source[error.offset..].chars().take(40).collect();
