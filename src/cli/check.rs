@@ -111,8 +111,16 @@ fn text(folder: &Folder, kernel: &Kernel, checked: &Checked, audit: Option<&Audi
     }
     let second = &checked.second;
     text.push_str("\nsecond reading, by lang-c\n");
-    text.push_str(&format!("  {} functions, {} names of others in them", second.functions, second.names));
-    text.push_str(if second.disagreements.is_empty() { ": as the compiler sees them\n" } else { "; it disagrees:\n" });
+    if checked.hooks.is_empty() && second.functions == 0 {
+        text.push_str("  nothing was read\n");
+    } else {
+        text.push_str(&format!("  {} functions, {} names of others in them", second.functions, second.names));
+        text.push_str(if second.disagreements.is_empty() {
+            ": as the compiler sees them\n"
+        } else {
+            "; it disagrees:\n"
+        });
+    }
     second.disagreements.iter().for_each(|why| text.push_str(&format!("  {why}\n")));
     match audit {
         Some(audit) => text.push_str(&audit_text(audit)),
