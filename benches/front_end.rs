@@ -220,6 +220,7 @@ fn create(kernel: &str, unit: &str, scratch: &Path) {
         bases: Vec::new(),
         scaffold: Vec::new(),
         replace: false,
+        house: Default::default(),
     };
     let mut marks: Vec<(String, Cost, Instant)> = Vec::new();
     let mut progress = |stage: &str| {

@@ -1,5 +1,6 @@
 //! The command line: arguments first, action later; results on standard output, all else on standard error.
 
+mod check;
 mod clones;
 mod create;
 mod diff;
@@ -7,10 +8,12 @@ mod doctor;
 mod explain;
 mod extract;
 mod generate;
+mod house;
 mod kernels;
 mod link;
 mod plan;
 mod prepare;
+mod refresh;
 mod request;
 mod sweep;
 mod terminal;
@@ -57,12 +60,20 @@ enum Command {
     Explain(explain::Request),
     /// Say what differs between two modules by meaning
     Diff(diff::Request),
+    /// Check a module again that was edited by hand, and say what the hand changed
+    Check(check::Request),
+    /// Make a module anew, for a new patch or another kernel, and keep what was edited in it by hand
+    Refresh(refresh::Request),
     /// Copy functions out of any C project, with all that they need, into one C file
     Extract(extract::Request),
     /// Show where GCC put the code of functions, from its clone reports (-fdump-ipa-clones)
     Clones(clones::Request),
     /// Boot the kernel in a virtual machine and try the built module
     Test(test::Request),
+    /// List the templates of the module's files, or write them out to be changed
+    Templates(house::Templates),
+    /// Show what klp-extract.toml sets: that of the project, found upwards from here, and the user's
+    Config(house::Config),
     /// List or remove prepared kernels
     #[command(subcommand)]
     Kernels(kernels::Request),
@@ -117,9 +128,13 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Create(request) => create::run(&request),
         Command::Explain(request) => explain::run(&request),
         Command::Diff(request) => diff::run(&request),
+        Command::Check(request) => check::run(&request),
+        Command::Refresh(request) => refresh::run(&request),
         Command::Extract(request) => extract::run(&request),
         Command::Clones(request) => clones::run(&request),
         Command::Test(request) => test::run(&request),
+        Command::Templates(request) => house::templates(&request),
+        Command::Config(request) => house::config(&request),
         Command::Kernels(request) => kernels::run(request),
         Command::Sweep(request) => sweep::run(&request),
         Command::Generate(request) => generate::run(&request),

@@ -3,6 +3,7 @@
 //! [`pipeline`] reads top to bottom: one line a stage, each stage a module named after what it yields.
 
 pub mod affected;
+pub mod audit;
 pub mod cache;
 pub mod candidates;
 pub mod check;
@@ -10,7 +11,10 @@ pub mod cli;
 pub mod closure;
 pub mod command_line;
 pub mod differ;
+pub mod config;
+pub mod edits;
 pub mod finding;
+pub mod folder;
 pub mod impact;
 pub mod judge;
 pub mod kernel;
@@ -22,6 +26,7 @@ pub mod patch;
 pub mod pipeline;
 pub mod prepare;
 pub mod process;
+pub mod refresh;
 pub mod render;
 pub mod review;
 pub mod rewrite;

@@ -53,6 +53,8 @@ fn own_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<Tria
         .collect();
     let readme = session::of_page(&std::fs::read_to_string(root().join("README.md")).unwrap());
     trials.push(trial("session::readme".into(), readme, vec![root().join("demo")], kernel, scratch));
+    let editing = session::of_page(&std::fs::read_to_string(root().join("docs/editing.md")).unwrap());
+    trials.push(trial("session::editing".into(), editing, vec![root().join("demo")], kernel, scratch));
     trials
 }
 

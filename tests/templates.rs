@@ -13,6 +13,7 @@ fn render(template: &str, objects: &[(&str, &str)]) -> String {
     context.insert("objects", &objects);
     context.insert("compiler", "gcc-12");
     context.insert("kallsyms", &false);
+    context.insert("variables", &BTreeMap::<String, String>::new());
     let mut tera = tera::Tera::default();
     tera.add_raw_template("t", template).unwrap();
     tera.render("t", &context).unwrap()

@@ -1,6 +1,9 @@
 //! Checks that a person can rely on: the module compiles, and what the compiler sees of it is what it sees of the patched
 //! kernel (translation validation), for everything that was copied and everything that an `#include` brings.
 
+pub mod agreement;
+pub mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -67,6 +70,8 @@ pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_s
 pub struct Compiled {
     /// Symbols that it leaves undefined, the module's own `__this_module` left out.
     pub undefined: BTreeSet<String>,
+    /// Symbols that it defines for others to refer to.
+    pub defined: BTreeSet<String>,
     /// By undefined symbol: the sections that refer to it.
     pub references: BTreeMap<String, BTreeSet<String>>,
 }
@@ -122,7 +127,9 @@ pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: 
     let undefined = file.symbols().filter(|symbol| symbol.is_undefined()).filter_map(|symbol| symbol.name().ok());
     let undefined: BTreeSet<String> =
         undefined.filter(|name| !name.is_empty() && *name != THIS_MODULE).map(str::to_string).collect();
-    Ok(Compiled { undefined, references: references(&file) })
+    let defined = file.symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
+    let defined = defined.filter_map(|symbol| symbol.name().ok()).map(str::to_string).collect();
+    Ok(Compiled { undefined, defined, references: references(&file) })
 }
 
 /// What THIS_MODULE is the address of, in a module (include/linux/export.h).
@@ -150,6 +157,18 @@ fn references(file: &object::File<'_>) -> BTreeMap<String, BTreeSet<String>> {
 pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, naming: &Naming) -> Result<Validation> {
     let mut module = unit::expanded(command, build)?;
     let outline = Outline::new(&mut module);
+    Ok(compare(&module, &outline, closure, naming, &BTreeMap::new()))
+}
+
+/// As [`validate`], of a module that was read; `by_hand` are the names that it gives to things by other names than the
+/// source's (or than ours).
+pub fn compare(
+    module: &Expanded,
+    outline: &Outline,
+    closure: &Closure,
+    naming: &Naming,
+    by_hand: &BTreeMap<String, String>,
+) -> Validation {
     let mut by_name: BTreeMap<(String, bool), Vec<StatementId>> = BTreeMap::new();
     for (index, names) in outline.names.iter().enumerate() {
         for name in names {
@@ -157,8 +176,9 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             by_name.entry(key).or_default().push(StatementId(index as u32));
         }
     }
-    let packs = pragmas::pragmas(&module, &outline).packs;
-    let renamed = naming.renamed(closure);
+    let packs = pragmas::pragmas(module, outline).packs;
+    let mut renamed = naming.renamed(closure);
+    renamed.extend(by_hand.iter().map(|(old, new)| (old.clone(), new.clone())));
     let mut validation = Validation::default();
     for node in closure.graph.node_weights() {
         let Some((name, role)) = node.names.first() else { continue };
@@ -168,7 +188,8 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         }
         let target = *role == Role::Function && naming.targets.contains(name) && node.extent == Extent::Whole;
         let new_name = if target {
-            naming.new_name(name)
+            let new_name = naming.new_name(name);
+            by_hand.get(&new_name).cloned().unwrap_or(new_name)
         } else {
             renamed.get(name).filter(|_| !role.is_tag()).unwrap_or(name).clone()
         };
@@ -185,8 +206,8 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
         let mut nearest = None;
         let equal = candidates.iter().any(|candidate| {
             let range = outline.statements[candidate.0 as usize].tokens();
-            let switches = if naming.switches && node.copied { switches::found(&module, range) } else { Vec::new() };
-            let mut found = found(&module, &outline, *candidate, node.extent);
+            let switches = if naming.switches && node.copied { switches::found(module, range) } else { Vec::new() };
+            let mut found = found(module, outline, *candidate, node.extent);
             if node.extent == Extent::Whole {
                 for switch in switches.iter().rev() {
                     let new = invocation(&switch.name, &switch.trampolines, found[switch.argument.clone()].to_vec());
@@ -195,18 +216,35 @@ pub fn validate(command: &CompileCommand, build: &Path, closure: &Closure, namin
             }
             let at = difference(&expected, &found, target);
             let at = at.or_else(|| packing(node, packs[candidate.0 as usize]));
-            nearest = nearest.clone().or(at.clone());
+            nearest = nearest.take().or_else(|| at.clone().map(|why| (why, texts(&found, target))));
             at.is_none()
         });
         validation.compared += 1;
         if !equal {
-            let why = nearest.unwrap_or_else(|| "the emitted C does not have it".into());
+            let (why, found) =
+                nearest.map_or(("the emitted C does not have it".into(), None), |(why, found)| (why, Some(found)));
             let (file, line) = place();
             let message = format!("{name} is not the same in the emitted C as in the source: {why}");
-            validation.findings.push(Finding::new(TOKENS_DIFFER, message).at(file, line));
+            validation.findings.push(Finding::new(TOKENS_DIFFER, message).at(file.as_str(), line));
+            validation.differences.push(Difference {
+                name: name.clone(),
+                role: *role,
+                extent: node.extent,
+                target,
+                file,
+                line,
+                expected: texts(&expected, target),
+                found,
+                why,
+            });
         }
     }
-    Ok(validation)
+    validation
+}
+
+/// The words that [`difference`] compares.
+fn texts(words: &[Word], target: bool) -> Vec<String> {
+    compared(words, target).into_iter().map(|word| word.0.to_string()).collect()
 }
 
 /// A type under another `#pragma pack` has another layout, with the same tokens.
@@ -221,6 +259,25 @@ pub struct Validation {
     /// Functions, types and objects compared.
     pub compared: usize,
     pub findings: Vec<Finding>,
+    /// What the findings are about, in their order.
+    pub differences: Vec<Difference>,
+}
+
+/// Something that the compiler sees otherwise in the module than in the source.
+#[derive(Debug)]
+pub struct Difference {
+    pub name: String,
+    pub role: Role,
+    /// Is it copied (`Whole`), or referred to?
+    pub extent: Extent,
+    /// Is it a function that the module replaces?
+    pub target: bool,
+    pub file: String,
+    pub line: Option<u32>,
+    pub expected: Vec<String>,
+    /// Nothing where the module doesn't have it at all.
+    pub found: Option<Vec<String>>,
+    pub why: String,
 }
 
 /// A token to compare: its text, and whether it may differ.
@@ -386,9 +443,7 @@ fn without_specifiers(words: Vec<Word>) -> Vec<Word> {
 
 /// The first difference in words.
 fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String> {
-    // A target becomes static in a module of one file, and visible in one of several.
-    let kept = |words| if target { unstatic(without_addressable(words)) } else { without_addressable(words) };
-    let (expected, found) = (&kept(expected)[..], &kept(found)[..]);
+    let (expected, found) = (&compared(expected, target)[..], &compared(found, target)[..]);
     let mut attribute = Attribute::default();
     let differs = |(a, b): (&Word, &Word)| {
         let inside = attribute.step(a.0);
@@ -405,6 +460,12 @@ fn difference(expected: &[Word], found: &[Word], target: bool) -> Option<String>
         words.iter().map(|word| word.0).collect::<Vec<_>>().join(" ")
     };
     Some(format!("the source has `{}`, the emitted C `{}`", around(expected), around(found)))
+}
+
+/// What of the words counts. A target becomes static in a module of one file, and visible in one of several.
+fn compared<'a>(words: &[Word<'a>], target: bool) -> Vec<Word<'a>> {
+    let words = without_addressable(words);
+    if target { unstatic(words) } else { words }
 }
 
 /// A function's definition without `static` and `inline` before its body.

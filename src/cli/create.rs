@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::differ::Meaning;
 use crate::finding::{Result, USAGE, refuse};
+use crate::folder;
 use crate::kernel::Kernel;
 use crate::linkage::pointers::Symbols;
 use crate::pipeline::{self, Options};
@@ -135,9 +136,9 @@ fn create(request: &Request, options: &Options, kernel: &Kernel, folder: &Path, 
     let mut livepatch = pipeline::create(kernel, options, &plan, scratch, &mut progress)?;
     progress("review");
     let review = review::review(kernel, options, &plan, &livepatch)?;
-    livepatch.files.push((render::REVIEW.into(), render::review(&review, &livepatch.files)?));
+    livepatch.files.push((render::REVIEW.into(), render::review(&review, &livepatch.files, &options.house)?));
     livepatch.files.push((json::FILE.into(), json::render(kernel, options, &plan, &livepatch, &review)?));
-    let written = output::write(folder, &livepatch.files)?;
+    let written = output::write(folder, &folder::contents(&livepatch.files, options))?;
     print(&plan_text(&plan));
     report(&livepatch.findings);
     let state = match written {

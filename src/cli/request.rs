@@ -32,6 +32,9 @@ pub(super) struct Request {
     /// Refuse a patch that changes more units (C files) than this
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(super) max_units: usize,
+    /// Folder of templates to use instead of the program's own of the same names (see `templates --export`)
+    #[arg(long, value_name = "DIR")]
+    pub(super) templates: Option<PathBuf>,
 }
 
 /// The kernel of a command that takes one.
@@ -42,10 +45,10 @@ pub(super) fn only_kernel(request: &Request) -> Result<&str> {
     }
 }
 
-/// Reads what a request names, for one of its kernels.
-pub(super) fn options(request: &Request, kernel: &str, name: Option<&Path>) -> Result<Options> {
+/// Names and contents of patch files.
+pub(super) fn patches(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
     let mut patches = Vec::new();
-    for path in &request.patches {
+    for path in paths {
         let bytes = if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
             std::io::stdin().lock().read_to_end(&mut bytes).map_err(io("read", path))?;
@@ -56,11 +59,18 @@ pub(super) fn options(request: &Request, kernel: &str, name: Option<&Path>) -> R
         let shown = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
         patches.push((shown.into_owned(), bytes));
     }
+    Ok(patches)
+}
+
+/// Reads what a request names, for one of its kernels.
+pub(super) fn options(request: &Request, kernel: &str, name: Option<&Path>) -> Result<Options> {
+    let patches = patches(&request.patches)?;
     let Some(first) = request.patches.first() else {
         return refuse(USAGE, "no patch given; name one, or `-` for standard input");
     };
     let stem = first.file_stem().map_or("stdin".into(), |stem| stem.to_string_lossy().into_owned());
-    let default = format!("livepatch-{}", if stem == "-" { "stdin" } else { &stem });
+    let house = super::house::house(request.templates.as_deref())?;
+    let default = house.module_name(if stem == "-" { "stdin" } else { &stem });
     let name = name.and_then(Path::file_name).map_or(default, |name| name.to_string_lossy().into_owned());
     let allow = request.allow.iter().map(|pair| allowed(pair)).collect::<Result<_>>()?;
     Ok(Options {
@@ -76,10 +86,11 @@ pub(super) fn options(request: &Request, kernel: &str, name: Option<&Path>) -> R
         bases: Vec::new(),
         replace: false,
         scaffold: Vec::new(),
+        house,
     })
 }
 
-fn allowed(pair: &str) -> Result<(String, String)> {
+pub(super) fn allowed(pair: &str) -> Result<(String, String)> {
     let (id, reason) = pair.split_once('=').unwrap_or((pair, ""));
     if reason.trim().is_empty() {
         return refuse(USAGE, format!("--allow {pair}: give the reason, as in --allow {id}=\"who judged it and why\""));

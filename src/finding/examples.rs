@@ -105,6 +105,23 @@ const EXAMPLES: &[(Id, &str)] = &[
     (VM_NOT_RESTORED, "The trigger prints `refused` also after the livepatch was removed."),
     (VM_RELOAD_DIFFERS, "The trigger prints `refused` before the patched module is loaded again, and `accepted` after."),
     (VM_BEHAVIOUR_UNCHANGED, "`--trigger 'sh -c true'`, which says the same in every state."),
+    (CONFIG_INVALID, "`klp-extract.toml` has `compnay = \"ACME\"`."),
+    (PRISTINE_INVALID, "`.pristine/livepatch-fix.c` was edited too."),
+    (MODULE_OUTDATED, "`check` of a folder that an earlier version of this program wrote."),
+    (CODE_EDITED, "An `if` was added by hand to a copied function."),
+    (TARGETS_EDITED, "A line of the `klp_func` table was deleted."),
+    (TARGETS_UNKNOWN, "The `klp_patch` was moved into an allocated object."),
+    (READINGS_DIFFER, "A macro that was added by hand hides a closing brace."),
+    (SYMBOL_UNVERIFIED, "`klp.symbols` has `show vmlinux show 3`, added by hand."),
+    (MERGE_CONFLICT, "A copied function was edited, and the new version of the patch changes the same line."),
+    (FORBIDDEN_SECTION, "The copied text still has its `EXPORT_SYMBOL(f);`."),
+    (WRITABLE_OBJECT, "`static int count;` was copied by hand together with the function that uses it."),
+    (SYMBOL_UNACCOUNTED, "A helper was added by hand."),
+    (TAIL_JUMP, "The module was built without the flags of its Kbuild, and `klpp_f` ends in `jmp wait_event_helper`."),
+    (NEW_COLD_PART, "The module was built without the flags of its Kbuild, and has `klpp_f.cold`."),
+    (KLP_REFERENCE_PLAIN, "A relocation in `.rela.text` refers to `.klp.sym.vmlinux.f,0`."),
+    (MODULE_DEPENDS, "`modinfo -F depends livepatch-fix.ko` prints `kvm`."),
+    (MODULE_STALE, "The C file was edited after `make`."),
 ];
 
 #[cfg(test)]

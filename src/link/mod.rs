@@ -25,10 +25,10 @@ use crate::finding::{
 use symbols_file::{Entry, VMLINUX};
 
 /// `SHN_LIVEPATCH` of include/uapi/linux/elf.h: the section index of a symbol that livepatch resolves.
-const SHN_LIVEPATCH: elf::SymbolSection = elf::SymbolSection(0xff20);
+pub(crate) const SHN_LIVEPATCH: elf::SymbolSection = elf::SymbolSection(0xff20);
 
 /// `SHF_RELA_LIVEPATCH` of include/uapi/linux/elf.h: a relocation section that the module loader leaves to livepatch.
-const SHF_RELA_LIVEPATCH: elf::SectionFlags = elf::SectionFlags(0x0010_0000);
+pub(crate) const SHF_RELA_LIVEPATCH: elf::SectionFlags = elf::SectionFlags(0x0010_0000);
 
 /// Bytes of an Elf64_Rela.
 const RELA_SIZE: u64 = 24;
@@ -189,7 +189,7 @@ fn inspect(data: &[u8]) -> std::result::Result<Module<'_>, String> {
     Ok(Module { klp_symbols, klp_sections, undefined, versions, strings })
 }
 
-fn read_versions(bytes: &[u8]) -> BTreeMap<String, u64> {
+pub(crate) fn read_versions(bytes: &[u8]) -> BTreeMap<String, u64> {
     let entry = |entry: &[u8]| {
         let (crc, name) = entry.split_first_chunk::<8>()?;
         let name = name.split(|b| *b == 0).next().unwrap_or_default();
@@ -360,7 +360,7 @@ fn move_relocations(
 }
 
 /// May a reference to this symbol stand in this section?
-fn check_place(section: &str, entry: &Entry) -> std::result::Result<(), &'static str> {
+pub(crate) fn check_place(section: &str, entry: &Entry) -> std::result::Result<(), &'static str> {
     if section.starts_with("__ksymtab") {
         return Err("an export is read before klp relocations are applied");
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::check::Compiled;
 use crate::closure::Closure;
@@ -19,7 +19,8 @@ use crate::link::symbols_file::VMLINUX;
 use super::{External, How, Resolver};
 
 /// How symbols that aren't exported are reached (`--symbols`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Symbols {
     /// klp relocations, which `klp-extract link` writes into the built module
     #[default]

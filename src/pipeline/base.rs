@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::finding::{
     BASE_EDITED, BASE_INVALID, BASE_TARGET_GONE, DATA_ADDED, DATA_REPLACED, Finding, Result, Severity, TARGET_HELD,
@@ -15,7 +15,7 @@ use crate::render::json;
 use super::{Options, Plan};
 
 /// A livepatch by what its `livepatch.json` says.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Base {
     pub name: String,
     kernel: Identity,
@@ -24,30 +24,30 @@ pub struct Base {
     findings: Vec<Allowed>,
     outputs: BTreeMap<String, String>,
     /// Files of its folder that are not what was written.
-    #[serde(skip)]
+    #[serde(default)]
     edited: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
     name: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Patch {
     name: String,
     text: String,
     sha256: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Target {
     name: String,
     object: String,
     sympos: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Allowed {
     id: String,
     allowed: Option<String>,

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::affected::forest;
 use crate::check;
 use crate::closure::{Closure, Scope};
+use crate::config::House;
 use crate::finding::{
     EXTERNAL_COPIED, EXTERNAL_UNUSED, Error, FUNCTION_UNKNOWN, Finding, MODULE_DOES_NOT_COMPILE, Result, USAGE, io,
     refuse,
@@ -195,6 +196,7 @@ impl Draft<'_> {
         items.extend(rewrite::macros(closure, &mut self.sources, &tested)?);
         items.sort_by_key(|item| item.order);
         let text = render::extract(&render::Unit {
+            house: &House::default(),
             module: "",
             source: &request.command.source,
             items: &items,

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::affected::Affected;
 use crate::affected::origin::Origin;
 use crate::check;
+use crate::config::House;
 use crate::finding::{Finding, NOTHING_CHANGED, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::linkage::includes::{self, Include};
@@ -143,6 +144,7 @@ pub fn extracted(
     let conditions = items.iter().any(rewrite::Item::has_conditions);
     let includes = includes::system(&closure, conditions);
     let text = render::extract(&render::Unit {
+        house: &House::default(),
         module: "",
         source: &command.source,
         items: &items,

@@ -3,6 +3,7 @@
 mod access;
 pub mod base;
 pub mod copy;
+pub mod edited;
 mod evidence;
 pub mod extract;
 mod module;
@@ -21,6 +22,7 @@ use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
 use crate::candidates::{self, Search};
 use crate::closure::Closure;
+use crate::config::House;
 use crate::finding::{ALLOWED_UNUSED, Error, Finding, NOTHING_CHANGED, Result, Severity, TOO_MANY_UNITS, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
@@ -61,6 +63,7 @@ pub struct Options {
     pub scaffold: Vec<Scaffold>,
     /// Can patched modules be removed and loaded again under the livepatch?
     pub reload: bool,
+    pub house: House,
 }
 
 /// Told what is being done, a stage a line.
@@ -220,7 +223,7 @@ pub fn create(
     findings.extend(base::findings(options, plan));
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
-    let closures = module::closures(kernel, plan, scratch)?;
+    let closures = module::closures(kernel, options, plan, scratch)?;
     findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
     findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
     if options.replace {

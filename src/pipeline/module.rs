@@ -27,7 +27,7 @@ use crate::unit::names::Role;
 use crate::unit::worker::{self, Usage};
 
 use super::access;
-use super::names::{self, PREFIX};
+use super::names;
 use super::statics::{self, Statics};
 use super::{Livepatch, Options, Plan, UnitPlan, Written};
 
@@ -55,8 +55,8 @@ pub struct Part<'a> {
     pub(super) naming: Naming,
     usage: Usage,
     /// Its C file, without `.c`.
-    stem: String,
-    command: CompileCommand,
+    pub(super) stem: String,
+    pub(super) command: CompileCommand,
     items: Vec<Item>,
     includes: Vec<Include>,
     pub(super) externals: Vec<External>,
@@ -71,15 +71,20 @@ const SHADOW: &str = "shadow.h";
 
 /// The rendered files, and which of them are compiled with which part's command.
 pub struct Module {
-    files: Vec<(String, String)>,
+    pub(super) files: Vec<(String, String)>,
 }
 
 /// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
-pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan, scratch: &Path) -> Result<Vec<UnitClosure<'a>>> {
+pub fn closures<'a>(
+    kernel: &'a Kernel,
+    options: &Options,
+    plan: &'a Plan,
+    scratch: &Path,
+) -> Result<Vec<UnitClosure<'a>>> {
     let several = plan.units.iter().filter(|unit| !unit.affected.targets.is_empty()).count() > 1;
     let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
     let indices: Vec<usize> = (0..plan.units.len()).collect();
-    let distinct = names::distinct(&plan.units);
+    let distinct = names::distinct(&plan.units, &options.house.prefix);
     let stems = names::stems(&plan.units);
     let closure = |index: &usize, shared: &BTreeSet<String>| {
         let unit = &plan.units[*index];
@@ -87,7 +92,7 @@ pub fn closures<'a>(kernel: &'a Kernel, plan: &'a Plan, scratch: &Path) -> Resul
             return Ok(None);
         }
         let naming = Naming {
-            prefix: PREFIX.into(),
+            prefix: options.house.prefix.clone(),
             targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
             distinct: distinct[*index].clone(),
             statics: BTreeMap::new(),
@@ -246,7 +251,7 @@ pub fn parts<'a>(
 ) -> Result<Vec<Part<'a>>> {
     let several = closures.len() > 1;
     if options.scaffold.contains(&Scaffold::Shadow) {
-        write(&scratch.join(SHADOW), &render::shadow(&options.name)?)?;
+        write(&scratch.join(SHADOW), &render::shadow(&options.name, &options.house)?)?;
     }
     let new: BTreeSet<String> =
         closures.iter().flat_map(|part| part.unit.changes.added_functions.iter().cloned()).collect();
@@ -348,6 +353,7 @@ fn draft(
 fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
     render::Unit {
         module: &options.name,
+        house: &options.house,
         source: &part.unit.command.source,
         items: &part.items,
         includes: &part.includes,
@@ -416,13 +422,13 @@ pub fn rendered(
     }
     let entries: Vec<_> = externals.iter().filter_map(External::entry).collect();
     if options.scaffold.contains(&Scaffold::Shadow) {
-        files.push((SHADOW.into(), render::shadow(name)?));
+        files.push((SHADOW.into(), render::shadow(name, &options.house)?));
     }
-    files.push(("Kbuild".into(), render::kbuild(name, &objects)?));
+    files.push(("Kbuild".into(), render::kbuild(name, &objects, &options.house)?));
     let compiler = parts.first().map(|part| part.unit.command.compiler.as_str());
     // A path is of this machine; the kernel's make then takes its own default, and warns where that is another version.
     let compiler = compiler.filter(|compiler| !compiler.contains('/'));
-    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler, options.symbols)?));
+    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler, options.symbols, &options.house)?));
     if options.symbols == Symbols::KlpReloc {
         files.push(("klp.symbols".into(), symbols_file::render(&entries)));
     }
@@ -445,6 +451,7 @@ fn tables<'a>(
 ) -> render::Tables<'a> {
     render::Tables {
         name: &options.name,
+        house: &options.house,
         headers: &plan.applied.headers,
         release: &kernel.descriptor.release,
         kernel_version: kernel.descriptor.version.as_deref().unwrap_or_default(),

@@ -10,7 +10,7 @@ pub const PREFIX: &str = "klpp_";
 /// By unit: the new names of targets that other units replace a namesake of. The shortest of three that tells all of them
 /// apart: `klpp_FILE_NAME`, with the folders, with the object that the unit is part of (a source may be compiled into
 /// several).
-pub fn distinct(units: &[UnitPlan]) -> Vec<BTreeMap<String, String>> {
+pub fn distinct(units: &[UnitPlan], prefix: &str) -> Vec<BTreeMap<String, String>> {
     let owners: Vec<(&str, &str, Vec<&str>)> = units
         .iter()
         .map(|unit| {
@@ -18,11 +18,11 @@ pub fn distinct(units: &[UnitPlan]) -> Vec<BTreeMap<String, String>> {
             (unit.command.source.as_str(), unit.command.object.as_str(), targets.collect())
         })
         .collect();
-    told_apart(&owners)
+    told_apart(&owners, prefix)
 }
 
 /// As [`distinct`], of source, object and targets of each unit.
-fn told_apart(units: &[(&str, &str, Vec<&str>)]) -> Vec<BTreeMap<String, String>> {
+fn told_apart(units: &[(&str, &str, Vec<&str>)], prefix: &str) -> Vec<BTreeMap<String, String>> {
     let mut users: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, (.., targets)) in units.iter().enumerate() {
         for target in targets.iter().collect::<BTreeSet<_>>() {
@@ -30,7 +30,7 @@ fn told_apart(units: &[(&str, &str, Vec<&str>)]) -> Vec<BTreeMap<String, String>
         }
     }
     // A new name must not be another target's either.
-    let plain: BTreeSet<String> = users.keys().map(|target| format!("{PREFIX}{target}")).collect();
+    let plain: BTreeSet<String> = users.keys().map(|target| format!("{prefix}{target}")).collect();
     let mut names = vec![BTreeMap::new(); units.len()];
     for (target, users) in users.iter().filter(|(_, users)| users.len() > 1) {
         let forms: [fn(&str, &str) -> String; 3] = [
@@ -39,7 +39,7 @@ fn told_apart(units: &[(&str, &str, Vec<&str>)]) -> Vec<BTreeMap<String, String>
             |source, object| format!("{}_{}", c_name(object), c_name(source)),
         ];
         let all = forms.iter().map(|form| -> Vec<String> {
-            users.iter().map(|unit| format!("{PREFIX}{}_{target}", form(units[*unit].0, units[*unit].1))).collect()
+            users.iter().map(|unit| format!("{prefix}{}_{target}", form(units[*unit].0, units[*unit].1))).collect()
         });
         let distinct = |names: &Vec<String>| {
             names.iter().collect::<BTreeSet<_>>().len() == names.len() && names.iter().all(|name| !plain.contains(name))
@@ -77,7 +77,7 @@ mod tests {
     fn names(units: &[(&str, &str, &[&str])]) -> Vec<String> {
         let units: Vec<(&str, &str, Vec<&str>)> =
             units.iter().map(|(source, object, targets)| (*source, *object, targets.to_vec())).collect();
-        told_apart(&units).iter().flat_map(|names| names.values().cloned()).collect()
+        told_apart(&units, PREFIX).iter().flat_map(|names| names.values().cloned()).collect()
     }
 
     #[test]

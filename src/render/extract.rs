@@ -52,5 +52,5 @@ pub fn extract(unit: &Unit) -> Result<String> {
     let mut context = Context::new();
     context.insert("source", unit.source);
     context.insert("blocks", &blocks);
-    render("extract.c", &context)
+    render("extract.c", &context, unit.house)
 }

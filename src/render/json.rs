@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::affected::Reason;
 use crate::candidates::Search;
 use crate::finding::Finding;
+use crate::folder::Request;
 use crate::kernel::{Kernel, sha256_of};
 use crate::linkage::External;
 use crate::pipeline::{Livepatch, Options, Plan};
@@ -30,6 +31,7 @@ struct Report<'a> {
     replace: bool,
     /// Names of the livepatches that were said to be loaded already.
     bases: Vec<&'a str>,
+    request: Request,
     /// By patched header: the units that were looked at.
     searches: &'a [Search],
     /// Where each unit's clone report is from.
@@ -139,6 +141,7 @@ pub fn render(
             .collect(),
         replace: options.replace,
         bases: options.bases.iter().map(|base| base.name.as_str()).collect(),
+        request: Request::of(options),
         searches: &plan.searches,
         reports: plan.units.iter().map(|unit| (unit.command.source.as_str(), unit.report.to_string())).collect(),
         patched: plan.units.iter().flat_map(|unit| &unit.affected.patched).map(String::as_str).collect(),

@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use extract::extract;
 pub use review::{REVIEW, review};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tera::{Context, Tera};
 
 use crate::affected::Target;
+use crate::config::House;
 use crate::finding::{Finding, Result, TEMPLATE};
 use crate::kernel::sha256_of;
 use crate::link::symbols_file::VMLINUX;
@@ -25,7 +26,8 @@ use crate::linkage::pointers::{Access, Symbols};
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
 
-const TEMPLATES: [(&str, &str); 13] = [
+/// Name and text of every template.
+pub const TEMPLATES: [(&str, &str); 13] = [
     ("extract.c", include_str!("../../templates/extract.c")),
     ("livepatch.c", include_str!("../../templates/livepatch.c")),
     ("review.html", include_str!("../../templates/review.html")),
@@ -44,6 +46,7 @@ const TEMPLATES: [(&str, &str); 13] = [
 /// What one unit gives to the module.
 pub struct Unit<'a> {
     pub module: &'a str,
+    pub house: &'a House,
     /// Its C source, relative to the kernel source.
     pub source: &'a str,
     pub items: &'a [Item],
@@ -96,6 +99,7 @@ pub struct Replacement<'a> {
 /// What the module says of itself and to the livepatch core.
 pub struct Tables<'a> {
     pub name: &'a str,
+    pub house: &'a House,
     pub headers: &'a [Header],
     /// As `uname -r` and `uname -v` print them.
     pub release: &'a str,
@@ -143,10 +147,15 @@ pub struct ObjectFile {
     pub cflags: String,
 }
 
-fn render(template: &str, context: &Context) -> Result<String> {
+/// A house's template takes the place of the program's own of its name. A variable that isn't defined is an error, with its
+/// line.
+fn render(template: &str, context: &Context, house: &House) -> Result<String> {
     let mut tera = Tera::new();
     tera.autoescape_on([".html"]);
-    let added = tera.add_raw_templates(TEMPLATES.iter().copied());
+    let text = |(name, own): &(&'static str, &'static str)| {
+        (*name, house.templates.get(*name).cloned().unwrap_or_else(|| own.to_string()))
+    };
+    let added = tera.add_raw_templates(TEMPLATES.iter().map(text));
     added.and_then(|()| tera.render(template, context)).map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Finding::new(TEMPLATE, format!("the template {template} can't be rendered: {error}{cause}")).into()
@@ -154,21 +163,28 @@ fn render(template: &str, context: &Context) -> Result<String> {
 }
 
 /// The Kbuild file.
-pub fn kbuild(name: &str, objects: &[ObjectFile]) -> Result<String> {
+pub fn kbuild(name: &str, objects: &[ObjectFile], house: &House) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("objects", objects);
-    render("Kbuild", &context)
+    render("Kbuild", &context, house)
 }
 
 /// The Makefile. `kernel` is what `-k` was given; `compiler` the one of the kernel's build, by a name on the path.
-pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>, symbols: Symbols) -> Result<String> {
+pub fn makefile(
+    name: &str,
+    kernel: &str,
+    compiler: Option<&str>,
+    symbols: Symbols,
+    house: &House,
+) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("kernel", kernel);
     context.insert("compiler", &compiler);
     context.insert("kallsyms", &(symbols == Symbols::Kallsyms));
-    render("Makefile", &context)
+    context.insert("variables", &house.make);
+    render("Makefile", &context, house)
 }
 
 /// The C file with the tables: the only one of a module of one unit, which has its text, or beside those of several.
@@ -187,7 +203,7 @@ pub fn module(tables: &Tables, unit: Option<&Unit>) -> Result<String> {
     let finders: Vec<&str> = tables.reached.iter().filter(|unit| unit.finds(VMLINUX)).map(|unit| unit.suffix).collect();
     let finds = tables.reached.iter().any(|unit| unit.access.is_kallsyms && !unit.access.pointers.is_empty());
     if finds {
-        blocks.push(render("kallsyms.c", &Context::new())?);
+        blocks.push(render("kallsyms.c", &Context::new(), tables.house)?);
     }
     context.insert("finders", &finders);
     context.insert("finds", &finds);
@@ -202,7 +218,7 @@ pub fn module(tables: &Tables, unit: Option<&Unit>) -> Result<String> {
     context.insert("kernel_version", &c_string(tables.kernel_version));
     context.insert("description", &c_string(&description(tables)));
     context.insert("namespaces", &namespaces);
-    render("livepatch.c", &context)
+    render("livepatch.c", &context, tables.house)
 }
 
 /// The C file of one unit of several; also what is compiled to learn what a unit leaves undefined.
@@ -211,13 +227,14 @@ pub fn unit(unit: &Unit) -> Result<String> {
     context.insert("module", unit.module);
     context.insert("source", unit.source);
     context.insert("blocks", &blocks(unit, None)?);
-    render("part.c", &context)
+    render("part.c", &context, unit.house)
 }
 
 const SHADOW_INCLUDE: &str = "#include \"shadow.h\"\n";
 
 /// What is written for people to fill in (`--scaffold`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scaffold {
     /// A shadow variable: data that the fix adds to objects of the running kernel
     Shadow,
@@ -226,11 +243,11 @@ pub enum Scaffold {
 }
 
 /// Shadow variables, to be filled in.
-pub fn shadow(name: &str) -> Result<String> {
+pub fn shadow(name: &str, house: &House) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("id", &format!("0x{}", &sha256_of(name.as_bytes())[..16]));
-    render("shadow.h", &context)
+    render("shadow.h", &context, house)
 }
 
 /// What the file with the tables needs to know of the others.
@@ -245,7 +262,7 @@ pub fn shared(tables: &Tables) -> Result<String> {
     context.insert("takers", &suffixes(&|unit| unit.takes_module()));
     context.insert("finders", &suffixes(&|unit| unit.access.is_kallsyms && !unit.access.pointers.is_empty()));
     context.insert("forgetters", &suffixes(&|unit| unit.forgets()));
-    render("shared.h", &context)
+    render("shared.h", &context, tables.house)
 }
 
 fn description(module: &Tables) -> String {
@@ -288,6 +305,7 @@ fn header(module: &Tables) -> Vec<String> {
         "Made by klp-extract {}; livepatch.json has the reason of every line.",
         env!("CARGO_PKG_VERSION")
     ));
+    lines.extend(module.house.lines.iter().map(|(name, text)| format!("{name}: {}", c_comment(text))));
     lines.extend(module.allowed.iter().map(|(id, reason)| format!("Allowed: {id}: {}", c_comment(reason))));
     lines
 }
@@ -347,7 +365,7 @@ fn access(unit: &Unit) -> Result<Option<String>> {
     let mut context = Context::new();
     context.insert("access", unit.access);
     context.insert("suffix", unit.suffix);
-    render("pointers.c", &context).map(|text| Some(format!("{}\n", text.trim())))
+    render("pointers.c", &context, unit.house).map(|text| Some(format!("{}\n", text.trim())))
 }
 
 /// The includes that the tables need beside those that are there.

@@ -19,10 +19,10 @@ pub enum Written {
 
 /// Writes `files` as the folder `folder`. They are written to a scratch folder beside it, which is renamed as the last
 /// act.
-pub fn write(folder: &Path, files: &[(String, String)]) -> Result<Written> {
+pub fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Written> {
     let exists = folder.symlink_metadata().is_ok();
     if exists {
-        if files.iter().all(|(name, text)| std::fs::read(folder.join(name)).is_ok_and(|old| old == text.as_bytes())) {
+        if files.iter().all(|(name, text)| std::fs::read(folder.join(name)).is_ok_and(|old| old == *text)) {
             return Ok(Written::Unchanged);
         }
         refuse_edited(folder)?;
@@ -40,6 +40,8 @@ pub fn write(folder: &Path, files: &[(String, String)]) -> Result<Written> {
     std::fs::create_dir(&made).map_err(io("create", &made))?;
     for (name, text) in files {
         let path = made.join(name);
+        let parent = path.parent().unwrap_or(&made);
+        std::fs::create_dir_all(parent).map_err(io("create", parent))?;
         std::fs::write(&path, text).map_err(io("write", &path))?;
     }
     if exists {
@@ -75,9 +77,11 @@ fn refuse_edited(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn files(text: &str) -> Vec<(String, String)> {
+    fn files(text: &str) -> Vec<(String, Vec<u8>)> {
         let hash = sha256_of(text.as_bytes());
-        vec![("a.c".into(), text.into()), (json::FILE.into(), format!("{{\"outputs\":{{\"a.c\":\"{hash}\"}}}}"))]
+        let report = format!("{{\"outputs\":{{\"a.c\":\"{hash}\"}}}}");
+        let inner = (".pristine/a.c".into(), text.into());
+        vec![("a.c".into(), text.into()), inner, (json::FILE.into(), report.into())]
     }
 
     #[test]

@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use sha2::{Digest as _, Sha256};
 use tera::Context;
 
+use crate::config::House;
 use crate::finding::Result;
 use crate::kernel::sha256_of;
 
@@ -17,7 +18,7 @@ const SCRIPT: &str = include_str!("../../templates/review.js");
 
 /// The page of a module whose other files are `files`. The browser is told the hash of the only script that may run, so that
 /// no other could even if it got into the page.
-pub fn review(review: &crate::review::Review, files: &[(String, String)]) -> Result<String> {
+pub fn review(review: &crate::review::Review, files: &[(String, String)], house: &House) -> Result<String> {
     let outputs: Vec<(&str, String)> =
         files.iter().map(|(name, text)| (name.as_str(), sha256_of(text.as_bytes()))).collect();
     let inputs: Vec<(&String, &String)> = review.inputs.iter().collect();
@@ -28,5 +29,5 @@ pub fn review(review: &crate::review::Review, files: &[(String, String)]) -> Res
     context.insert("style", STYLE);
     context.insert("script", SCRIPT);
     context.insert("script_hash", &format!("sha256-{}", BASE64.encode(&Sha256::digest(SCRIPT))));
-    render("review.html", &context)
+    render("review.html", &context, house)
 }

@@ -246,6 +246,7 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
         bases: Vec::new(),
         scaffold: Vec::new(),
         replace: false,
+        house: crate::config::House::default(),
     };
     let plan = pipeline::plan(kernel, &options, folder, &mut |_| ())?;
     row.targets = plan.targets().iter().map(|target| target.name.clone()).collect();
@@ -256,7 +257,7 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
     row.memory = livepatch.usage.iter().map(|(_, usage)| usage.peak_memory).max().unwrap_or_default();
     if build {
         let module = folder.join(&options.name);
-        output::write(&module, &livepatch.files)?;
+        output::write(&module, &crate::folder::contents(&livepatch.files, &options))?;
         let program = std::env::current_exe().map_err(io("find", Path::new("/proc/self/exe")))?;
         let make = Program::new("make").arg("-s").arg("-C").arg(&module);
         make.arg(format!("KLP_EXTRACT={}", program.display())).run("build the module")?;

@@ -1,0 +1,201 @@
+//! The tables by which a module tells the livepatch core what it replaces, read from the object file: `struct klp_patch`,
+//! `klp_object` and `klp_func` of include/linux/livepatch.h.
+
+use std::collections::BTreeMap;
+
+use object::read::elf::ElfFile64;
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex};
+
+use crate::check;
+use crate::finding::{KERNEL_INVALID, Result, io, refuse};
+use crate::kernel::Kernel;
+
+/// A place in a section.
+pub type At = (usize, u64);
+
+/// Bytes of an element of each table, which depend on the kernel's configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    func: u64,
+    object: u64,
+    patch: u64,
+}
+
+impl Sizes {
+    /// Asks the kernel's compiler; `scratch` is a folder to work in.
+    pub fn of(kernel: &Kernel, scratch: &std::path::Path) -> Result<Sizes> {
+        const ASKED: &str = "#include <linux/livepatch.h>\nchar klp_func_size[sizeof(struct klp_func)];\n\
+                             char klp_object_size[sizeof(struct klp_object)];\n\
+                             char klp_patch_size[sizeof(struct klp_patch)];\n";
+        let source = scratch.join("klp-sizes.c");
+        std::fs::write(&source, ASKED).map_err(io("write", &source))?;
+        let Some(unit) = kernel.commands_for("kernel/livepatch/core.c")?.into_iter().next() else {
+            return refuse(KERNEL_INVALID, format!("{} doesn't build kernel/livepatch/core.c", kernel.descriptor.name));
+        };
+        let command = check::module_command(&unit, "klp-sizes", &source, kernel.source());
+        let path = scratch.join("klp-sizes.o");
+        check::compile(&command, &[], kernel.build(), &path)?;
+        let bytes = std::fs::read(&path).map_err(io("read", &path))?;
+        let file = object::File::parse(&*bytes);
+        let size = |name: &str| {
+            let file = file.as_ref().ok()?;
+            Some(file.symbol_by_name(name)?.size()).filter(|size| *size > 0)
+        };
+        match (size("klp_func_size"), size("klp_object_size"), size("klp_patch_size")) {
+            (Some(func), Some(object), Some(patch)) => Ok(Sizes { func, object, patch }),
+            _ => refuse(KERNEL_INVALID, "the sizes of the livepatch core's structures can't be told"),
+        }
+    }
+}
+
+/// What a relocated field means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    Here(At),
+    Elsewhere(String),
+}
+
+/// The relocated fields of the sections that are loaded, those of `.klp.rela` sections left out.
+pub struct Fields<'f, 'd> {
+    pub file: &'f ElfFile64<'d>,
+    by_place: BTreeMap<At, Meaning>,
+}
+
+impl<'f, 'd> Fields<'f, 'd> {
+    pub fn of(file: &'f ElfFile64<'d>) -> Fields<'f, 'd> {
+        let mut by_place = BTreeMap::new();
+        for section in file.sections() {
+            for (offset, relocation) in section.relocations() {
+                let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+                let Ok(symbol) = file.symbol_by_index(index) else { continue };
+                let meaning = match symbol.section_index().filter(|_| symbol.is_definition() || is_section(&symbol)) {
+                    Some(SectionIndex(section)) => {
+                        Meaning::Here((section, symbol.address().wrapping_add_signed(relocation.addend())))
+                    }
+                    None => Meaning::Elsewhere(symbol.name().unwrap_or_default().to_string()),
+                };
+                by_place.insert((section.index().0, offset), meaning);
+            }
+        }
+        Fields { file, by_place }
+    }
+
+    pub fn at(&self, (section, offset): At) -> Option<&Meaning> {
+        self.by_place.get(&(section, offset))
+    }
+
+    fn here(&self, at: At) -> Option<At> {
+        match self.at(at)? {
+            Meaning::Here(place) => Some(*place),
+            Meaning::Elsewhere(_) => None,
+        }
+    }
+
+    fn data(&self, section: usize) -> &'d [u8] {
+        let section = self.file.section_by_index(SectionIndex(section));
+        section.ok().and_then(|section| section.data().ok()).unwrap_or_default()
+    }
+
+    fn string(&self, (section, offset): At) -> Option<String> {
+        let data = self.data(section).get(usize::try_from(offset).ok()?..)?;
+        let text = data.split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
+    fn number(&self, (section, offset): At) -> u64 {
+        let data = self.data(section).get(offset as usize..).and_then(|data| data.first_chunk::<8>());
+        data.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// The function or object whose symbol covers a place.
+    pub fn symbol_at(&self, (section, offset): At) -> Option<String> {
+        let symbols = self.file.symbols().filter(|symbol| symbol.section_index() == Some(SectionIndex(section)));
+        let covers = |symbol: &object::read::elf::ElfSymbol64| {
+            let end = symbol.address() + symbol.size().max(1);
+            (symbol.address()..end).contains(&offset) && !is_section(symbol)
+        };
+        symbols.filter(covers).find_map(|symbol| symbol.name().ok().map(str::to_string))
+    }
+
+    fn is_data(&self, section: usize) -> bool {
+        let section = self.file.section_by_index(SectionIndex(section));
+        section.is_ok_and(|section| {
+            section.name().is_ok_and(|name| name.starts_with(".data") || name.starts_with(".rodata"))
+        })
+    }
+}
+
+fn is_section(symbol: &object::read::elf::ElfSymbol64) -> bool {
+    symbol.kind() == object::SymbolKind::Section
+}
+
+/// One `klp_func`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hook {
+    /// `vmlinux`, or a module.
+    pub object: String,
+    pub old: String,
+    pub sympos: u64,
+    /// Symbol of the new function.
+    pub new: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Tables {
+    pub hooks: Vec<Hook>,
+    /// `vmlinux` or modules, in order.
+    pub objects: Vec<String>,
+    /// Where the tables lie: section, first and last byte.
+    pub ranges: Vec<(usize, std::ops::Range<u64>)>,
+}
+
+/// Finds the `klp_patch` of a module and follows it: its first field is the module itself, its second one leads to the
+/// table of objects. Nothing where the module makes its tables while it runs.
+pub fn read(fields: &Fields, sizes: Sizes) -> Option<Tables> {
+    let this = fields.file.symbol_by_name(THIS_MODULE);
+    let this_place = this.as_ref().and_then(|symbol| Some((symbol.section_index()?.0, symbol.address())));
+    let is_this = |meaning: &Meaning| match meaning {
+        Meaning::Here(place) => Some(*place) == this_place,
+        Meaning::Elsewhere(name) => name == THIS_MODULE,
+    };
+    let patches = fields.by_place.iter().filter(|((section, _), meaning)| fields.is_data(*section) && is_this(meaning));
+    let patches = patches.map(|(at, _)| *at);
+    let mut found = Tables::default();
+    for (section, offset) in patches {
+        let Some(objects) = fields.here((section, offset + 8)).filter(|objects| fields.is_data(objects.0)) else {
+            continue;
+        };
+        if fields.here((objects.0, objects.1 + 8)).is_none_or(|funcs| !fields.is_data(funcs.0)) {
+            continue;
+        }
+        found.ranges.push((section, offset..offset + sizes.patch));
+        follow(fields, sizes, objects, &mut found);
+    }
+    (!found.ranges.is_empty()).then_some(found)
+}
+
+/// include/linux/export.h.
+const THIS_MODULE: &str = "__this_module";
+
+fn follow(fields: &Fields, sizes: Sizes, objects: At, found: &mut Tables) {
+    let mut at = objects;
+    while let Some(funcs) = fields.here((at.0, at.1 + 8)) {
+        let name = fields.here(at).and_then(|name| fields.string(name));
+        let object = name.unwrap_or_else(|| crate::link::symbols_file::VMLINUX.into());
+        let mut func = funcs;
+        while let Some(old) = fields.here(func).and_then(|name| fields.string(name)) {
+            let new = match fields.at((func.0, func.1 + 8)) {
+                Some(Meaning::Here(place)) => fields.symbol_at(*place).unwrap_or_default(),
+                Some(Meaning::Elsewhere(name)) => name.clone(),
+                None => String::new(),
+            };
+            let sympos = fields.number((func.0, func.1 + 16));
+            found.hooks.push(Hook { object: object.clone(), old, sympos, new });
+            func.1 += sizes.func;
+        }
+        found.ranges.push((funcs.0, funcs.1..func.1 + sizes.func));
+        found.objects.push(object);
+        at.1 += sizes.object;
+    }
+    found.ranges.push((objects.0, objects.1..at.1 + sizes.object));
+}
