@@ -21,7 +21,7 @@ use super::makers::{Maker, Makers};
 use super::tree::{Node, Tree};
 
 /// More names than this aren't followed: then nearly every unit has one.
-const MOST_NAMES: usize = 2000;
+const MOST_NAMES: usize = 400;
 
 /// The sources of the units that may reach a change of one of the files. Nothing where it can't be told.
 pub fn reaching(

@@ -97,7 +97,8 @@ pub fn check(kernel: &Kernel, folder: &Folder, scratch: &Path, progress: Progres
     // Without all objects nobody knows what is undefined, or what the tables hold.
     if objects.len() == units.len() {
         progress("externals and targets");
-        externals(kernel, folder, &plan, &parts, &objects, &renamed, &mut checked)?;
+        let old = generated_externals(kernel, folder, &units, &scratch.join("pristine"))?;
+        externals(kernel, folder, &plan, &parts, &objects, (&old, &renamed), &mut checked)?;
         targets(kernel, &parts, &objects, scratch, &mut checked)?;
     }
     checked.findings.sort_by_key(|finding| finding.severity);
@@ -127,7 +128,8 @@ fn known(folder: &Folder, parts: &[Part]) -> BTreeSet<String> {
     });
     let sources = folder.edited.iter().filter(|(name, _)| name.ends_with(".c"));
     let own = sources.flat_map(|(_, text)| edits::pieces::pieces(text)).map(|piece| piece.name);
-    names.chain(own).chain(MADE.iter().map(|name| name.to_string())).collect()
+    let pointers = parts.iter().flat_map(|part| part.access.pointers.iter().map(|pointer| pointer.pointer.clone()));
+    names.chain(own).chain(pointers).chain(MADE.iter().map(|name| name.to_string())).collect()
 }
 
 /// What module_init() and module_exit() make (include/linux/module.h).
@@ -243,13 +245,31 @@ fn difference_finding(difference: &Difference) -> Finding {
     ))
 }
 
+/// What the module as it was generated leaves to the running kernel: the compiler is asked.
+fn generated_externals(kernel: &Kernel, folder: &Folder, units: &[Unit], scratch: &Path) -> Result<BTreeSet<String>> {
+    std::fs::create_dir_all(scratch).map_err(io("create", scratch))?;
+    for (name, text) in &folder.pristine {
+        let to = scratch.join(name);
+        std::fs::write(&to, text).map_err(io("write", &to))?;
+    }
+    let generated: Vec<&Unit> = units.iter().filter(|unit| folder.pristine.contains_key(&unit.file)).collect();
+    let compiled = try_map(&generated, |unit| {
+        let source = scratch.join(&unit.file).to_string_lossy().into_owned();
+        let command = CompileCommand { source, ..unit.command.clone() };
+        check::compile(&command, check::NO_WARNING, kernel.build(), &scratch.join(format!("{}.o", unit.file)))
+    })?;
+    let defined: BTreeSet<&String> = compiled.iter().flat_map(|compiled| &compiled.defined).collect();
+    let undefined = compiled.iter().flat_map(|compiled| &compiled.undefined);
+    Ok(undefined.filter(|name| !defined.contains(name)).cloned().collect())
+}
+
 fn externals(
     kernel: &Kernel,
     folder: &Folder,
     plan: &Plan,
     parts: &[Part],
     objects: &[(Compiled, Vec<u8>)],
-    renamed: &BTreeMap<String, String>,
+    (old, renamed): (&BTreeSet<String>, &BTreeMap<String, String>),
     checked: &mut Checked,
 ) -> Result<()> {
     let empty = String::new();
@@ -270,7 +290,6 @@ fn externals(
     let defined: BTreeSet<&String> = objects.iter().flat_map(|(compiled, _)| &compiled.defined).collect();
     let undefined = objects.iter().flat_map(|(compiled, _)| &compiled.undefined);
     let undefined: BTreeSet<&String> = undefined.filter(|name| !defined.contains(name)).collect();
-    let old: BTreeSet<String> = parts.iter().flat_map(|part| part.externals.iter().map(|e| e.name.clone())).collect();
     let was = |name: &String| old.iter().any(|old| old == name || renamed.get(old) == Some(name));
     let found = &mut checked.externals;
     for name in &undefined {

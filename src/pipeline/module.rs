@@ -428,7 +428,8 @@ pub fn rendered(
     let compiler = parts.first().map(|part| part.unit.command.compiler.as_str());
     // A path is of this machine; the kernel's make then takes its own default, and warns where that is another version.
     let compiler = compiler.filter(|compiler| !compiler.contains('/'));
-    files.push(("Makefile".into(), render::makefile(name, &options.kernel, compiler, options.symbols, &options.house)?));
+    files
+        .push(("Makefile".into(), render::makefile(name, &options.kernel, compiler, options.symbols, &options.house)?));
     if options.symbols == Symbols::KlpReloc {
         files.push(("klp.symbols".into(), symbols_file::render(&entries)));
     }

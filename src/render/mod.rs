@@ -171,13 +171,7 @@ pub fn kbuild(name: &str, objects: &[ObjectFile], house: &House) -> Result<Strin
 }
 
 /// The Makefile. `kernel` is what `-k` was given; `compiler` the one of the kernel's build, by a name on the path.
-pub fn makefile(
-    name: &str,
-    kernel: &str,
-    compiler: Option<&str>,
-    symbols: Symbols,
-    house: &House,
-) -> Result<String> {
+pub fn makefile(name: &str, kernel: &str, compiler: Option<&str>, symbols: Symbols, house: &House) -> Result<String> {
     let mut context = Context::new();
     context.insert("name", name);
     context.insert("kernel", kernel);
