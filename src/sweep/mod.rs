@@ -45,6 +45,7 @@ const BY_DESIGN: &[Id] = &[
     finding::AMBIGUOUS_SYMBOL,
     finding::NOT_FAITHFUL,
     finding::READ_ONLY_KEY,
+    finding::MODULE_SWITCH,
     finding::FILE_NOT_LIVEPATCHABLE,
 ];
 
