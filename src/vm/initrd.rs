@@ -181,7 +181,9 @@ mod tests {
             std::io::Read::read_to_end(&mut reader, &mut text).unwrap();
             match name.as_str() {
                 "klp/triggers/0000/run" => assert_eq!(text, b"exec /klp/triggers/0000/program 'a b' '$(x)'\n"),
-                "klp/plan" => assert!(text.starts_with(b"ORDER=target-first\nNAME=livepatch_x\nRELOAD=no\nREPLACES=no\nLIMIT=60\n")),
+                "klp/plan" => assert!(
+                    text.starts_with(b"ORDER=target-first\nNAME=livepatch_x\nRELOAD=no\nREPLACES=no\nLIMIT=60\n")
+                ),
                 _ => {}
             }
             names.push(name);
