@@ -11,6 +11,9 @@ use super::Naming;
 /// Prefix of the pointers.
 const PREFIX: &str = "klpe_";
 
+/// What a macro of such a name begins with: `(*klpe_name)`.
+pub const MACRO_START: &str = "(*klpe_";
+
 /// The pointer of a name in C. Static variables of functions have a prefix already.
 pub fn of(name: &str) -> String {
     format!("{PREFIX}{}", name.strip_prefix("klpl_").unwrap_or(name))
