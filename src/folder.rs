@@ -185,7 +185,7 @@ impl Folder {
 }
 
 /// A name in a file is never followed out of the folder.
-fn is_plain(name: &str) -> bool {
+pub fn is_plain(name: &str) -> bool {
     Path::new(name).file_name().is_some_and(|base| base == name)
 }
 

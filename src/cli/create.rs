@@ -11,7 +11,7 @@ use crate::finding::{Result, USAGE, refuse};
 use crate::folder;
 use crate::kernel::Kernel;
 use crate::linkage::pointers::Symbols;
-use crate::pipeline::{self, Options};
+use crate::pipeline::{self, Livepatch, Options, Plan};
 use crate::render::folder::Module;
 use crate::render::{self, Scaffold, json, output};
 use crate::review;
@@ -135,9 +135,7 @@ fn create(request: &Request, options: &Options, kernel: &Kernel, folder: &Path, 
     let plan = pipeline::plan(kernel, options, scratch, &mut progress)?;
     let mut livepatch = pipeline::create(kernel, options, &plan, scratch, &mut progress)?;
     progress("review");
-    let review = review::review(kernel, options, &plan, &livepatch)?;
-    livepatch.files.push((render::REVIEW.into(), render::review(&review, &livepatch.files, &options.house)?));
-    livepatch.files.push((json::FILE.into(), json::render(kernel, options, &plan, &livepatch, &review)?));
+    add_account(kernel, options, &plan, &mut livepatch)?;
     let written = output::write(folder, &folder::contents(&livepatch.files, options))?;
     print(&plan_text(&plan));
     report(&livepatch.findings);
@@ -156,6 +154,14 @@ fn create(request: &Request, options: &Options, kernel: &Kernel, folder: &Path, 
     hint(&format!("review: {}", folder.join(render::REVIEW).display()));
     hint(&format!("next: {}", next_command(folder)));
     Ok(status(&livepatch.findings))
+}
+
+/// Adds the files that say why: the review page and livepatch.json.
+pub(super) fn add_account(kernel: &Kernel, options: &Options, plan: &Plan, livepatch: &mut Livepatch) -> Result<()> {
+    let review = review::review(kernel, options, plan, livepatch)?;
+    livepatch.files.push((render::REVIEW.into(), render::review(&review, &livepatch.files, &options.house)?));
+    livepatch.files.push((json::FILE.into(), json::render(kernel, options, plan, livepatch, &review)?));
+    Ok(())
 }
 
 /// The front end's share, which runs in processes of its own.

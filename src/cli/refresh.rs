@@ -12,8 +12,6 @@ use crate::folder::{self, Folder};
 use crate::kernel::Kernel;
 use crate::pipeline;
 use crate::refresh::{self, Merged, merge::Outcome};
-use crate::render::{self, json};
-use crate::review;
 use crate::scratch;
 
 use super::{hint, next_command, print, progress, report, request, status};
@@ -57,9 +55,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     let plan = pipeline::plan(&kernel, &options, scratch.path(), &mut progress)?;
     let mut livepatch = pipeline::create(&kernel, &options, &plan, scratch.path(), &mut progress)?;
     let new: BTreeMap<String, String> = livepatch.files.iter().cloned().collect();
-    let review = review::review(&kernel, &options, &plan, &livepatch)?;
-    livepatch.files.push((render::REVIEW.into(), render::review(&review, &livepatch.files, &options.house)?));
-    livepatch.files.push((json::FILE.into(), json::render(&kernel, &options, &plan, &livepatch, &review)?));
+    super::create::add_account(&kernel, &options, &plan, &mut livepatch)?;
     let merged = refresh::merged(&folder, &new);
     if request.dry_run {
         print(&dry(&folder, &merged));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::finding::{Result, USAGE, io, refuse};
+use crate::folder::is_plain;
 use crate::kernel::sha256_of;
 use crate::unit::lex;
 
@@ -134,11 +135,6 @@ fn other_schema(path: &Path, schema: u32) -> String {
         path.display(),
         json::SCHEMA
     )
-}
-
-/// A name in the file never leads out of the folder.
-fn is_plain(name: &str) -> bool {
-    Path::new(name).file_name().is_some_and(|base| base == name)
 }
 
 /// The tokens of C text: without comments, white space and line splices.
