@@ -5,6 +5,8 @@
 #
 # /klp/plan sets ORDER, NAME (of the livepatch in sysfs), RELOAD and REPLACES (yes or no), and LIMIT (of a transition) and
 # TRIGGER_LIMIT in seconds.
+# With ORDER=series, the livepatches of /klp/series are loaded and removed one after another; NNNN.modules beside each has the
+# names of what it patches, in load order, which is in /klp/targets.
 # /klp/modules holds what the livepatch patches, /klp/older the livepatches that are there before it, named so that they
 # sort in load order.
 
@@ -75,7 +77,7 @@ unload_modules() {
 sysfs=/sys/kernel/livepatch/$NAME
 
 load_livepatch() {
-	load /klp/livepatch.ko
+	load "$1"
 	[ -d "$sysfs" ] || failed livepatch "loaded, but there is no $sysfs"
 }
 
@@ -142,16 +144,42 @@ remove_older() {
 	done
 }
 
+# Hardware may be missing: that is the module's affair, not the livepatch's.
+load_targets() {
+	while read -r module; do
+		[ -d "/sys/module/$module" ] && continue
+		output=$(insmod "/klp/targets/$module.ko" 2>&1) || say absent "$output"
+	done < "$1"
+}
+
+# The first livepatch that fails ends the machine.
+series() {
+	for livepatch in /klp/series/*.ko; do
+		number=${livepatch##*/}
+		number=${number%%-*}
+		NAME=$(older_name "$livepatch")
+		sysfs=/sys/kernel/livepatch/$NAME
+		say item "$number"
+		load_targets "/klp/series/$number.modules"
+		load_livepatch "$livepatch"
+		settle enable 0
+		remove "$NAME"
+		say passed "$number"
+	done
+	finish
+}
+
 say start "$ORDER"
+[ "$ORDER" = series ] && series
 if [ "$ORDER" = livepatch-first ]; then
 	load_older
-	load_livepatch
+	load_livepatch /klp/livepatch.ko
 	load_modules
 else
 	load_modules
 	triggers before
 	load_older
-	load_livepatch
+	load_livepatch /klp/livepatch.ko
 fi
 settle enable 0
 [ "$REPLACES" = yes ] && remove_older

@@ -73,6 +73,7 @@ pub fn check(
         if is_klp && (object.is_empty() || object.contains('.')) {
             let message = format!("{own_name} applies to {place_name}, and its name doesn't say so with an object");
             findings.push(Finding::new(KLP_RELA_SECTION, message));
+            continue;
         }
         if is_klp && object != VMLINUX && tables.is_some_and(|tables| !tables.objects.iter().any(|o| o == object)) {
             let message = format!("{own_name} is applied when {object} is loaded, which the livepatch doesn't patch");

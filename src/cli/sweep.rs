@@ -31,6 +31,9 @@ pub(super) struct Request {
     /// File of JSON lines, one a function; one that is there is gone on with [default: sweep-KERNEL-SEED.jsonl]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Also build each module that refers to the running kernel, and load and remove it in a virtual machine, many a boot
+    #[arg(long)]
+    load: bool,
 }
 
 pub(super) fn run(request: &Request) -> Result<ExitCode> {
@@ -51,6 +54,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
         units,
         jobs: request.jobs.map_or(cores, usize::from),
         rows,
+        load: request.load,
     };
     let scratch = scratch::Folder::new()?;
     let bar = indicatif::ProgressBar::new(0);

@@ -150,6 +150,13 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
         item.text = renamed_words(&item.text, naming);
     }
     items.sort_by_key(|item| (item.section, item.order));
+    // A redefinition holds for the rest of the file.
+    let mut preambles = BTreeSet::new();
+    for item in &mut items {
+        if !item.preamble.is_empty() && !preambles.insert(item.preamble.clone()) {
+            item.preamble.clear();
+        }
+    }
     Ok(items)
 }
 

@@ -2,9 +2,10 @@
 //!
 //! The project's yardstick, and its users' smoke test for a new kernel. A function gets a statement at its entry; that
 //! patch is planned, created (which compiles and validates the module), and for one in ten the module's folder is built by
-//! make, with modpost and `link`. Rows go to a file of JSON lines as they come, so that a sweep can be interrupted and go on.
+//! make, with modpost and `link`; where they are to be loaded, each that refers to the running kernel is. Rows go to a file of JSON lines as they come, so that a sweep can be interrupted and go on.
 
 mod draw;
+mod load;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,9 @@ const A_UNIT: usize = 5;
 
 /// Of so many modules one is built by make.
 const BUILT: usize = 10;
+
+/// So many functions are made into modules before these are loaded.
+const A_LOAD: usize = 50;
 
 /// What is put behind the opening brace: a change of the code that moves no line and declares nothing that is used.
 const MARKER: &str = " int klp_sweep __attribute__((__unused__)) = ({ __asm__ __volatile__(\"nop\"); 0; });";
@@ -62,6 +66,8 @@ pub struct Request {
     pub jobs: usize,
     /// The file of rows.
     pub rows: PathBuf,
+    /// Are the modules that refer to the running kernel loaded, in virtual machines?
+    pub load: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +77,10 @@ pub enum Status {
     Created,
     /// And built by make.
     Built,
+    /// And loaded and removed in a virtual machine.
+    Loaded,
+    /// And the transition doesn't end, as a finding has said.
+    Stuck,
     /// Refused with a finding that such a function deserves.
     Refused,
     /// A fault of the tool's.
@@ -90,6 +100,12 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,
     pub targets: Vec<String>,
+    /// How many things of the running kernel the module refers to beside exports.
+    #[serde(default)]
+    pub externals: usize,
+    /// Was it said that the transition may not end?
+    #[serde(default)]
+    pub may_stall: bool,
     /// Of C, without the tables and init.
     pub lines: usize,
     /// Of wall time.
@@ -125,28 +141,54 @@ pub fn sweep(request: &Request, scratch: &Path, tick: &(dyn Fn(usize, usize) + S
     let rows = Mutex::new(BTreeMap::new());
     let file = Mutex::new(open(&request.rows, &head)?);
     let (done, all) = (AtomicUsize::new(0), drawn.len());
+    let write = |row: &Row| {
+        let line = serde_json::to_string(row).expect("a row has only string keys") + "\n";
+        let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
+        file.write_all(line.as_bytes()).map_err(io("write", &request.rows))
+    };
+    let keep = |number: usize, row: Row| rows.lock().unwrap_or_else(|e| e.into_inner()).insert(number, row);
     let numbers: Vec<usize> = (0..all).collect();
-    parallel::try_map_on(request.jobs, &numbers, |number| {
-        let drawn = &drawn[*number];
-        let key = (drawn.command.output.clone(), drawn.command.object.clone(), drawn.function.clone());
-        let row = match known.get(&key) {
-            Some(row) => row.clone(),
-            None => {
-                let folder = scratch.join(number.to_string());
-                std::fs::create_dir(&folder).map_err(io("create", &folder))?;
-                let row = tried(&kernel, request, drawn, number % BUILT == 0, &folder);
-                let _ = std::fs::remove_dir_all(&folder);
-                let line = serde_json::to_string(&row).expect("a row has only string keys") + "\n";
-                let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
-                file.write_all(line.as_bytes()).map_err(io("write", &request.rows))?;
-                row
-            }
-        };
-        rows.lock().unwrap_or_else(|e| e.into_inner()).insert(*number, row);
-        tick(done.fetch_add(1, Ordering::Relaxed) + 1, all);
-        Ok(())
-    })?;
+    for some in numbers.chunks(if request.load { A_LOAD } else { all.max(1) }) {
+        let made = parallel::try_map_on(request.jobs, some, |number| {
+            let drawn = &drawn[*number];
+            let key = (drawn.command.output.clone(), drawn.command.object.clone(), drawn.function.clone());
+            let made = match known.get(&key) {
+                Some(row) => {
+                    keep(*number, row.clone());
+                    None
+                }
+                None => {
+                    let folder = scratch.join(number.to_string());
+                    std::fs::create_dir(&folder).map_err(io("create", &folder))?;
+                    let row = tried(&kernel, request, drawn, *number, &folder);
+                    if request.load {
+                        Some((*number, row))
+                    } else {
+                        let _ = std::fs::remove_dir_all(&folder);
+                        write(&row)?;
+                        keep(*number, row);
+                        None
+                    }
+                }
+            };
+            tick(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+            Ok(made)
+        })?;
+        // Only where they are to be loaded.
+        let mut made: Vec<(usize, Row)> = made.into_iter().flatten().collect();
+        load::load(&kernel, &mut made, scratch)?;
+        for (number, row) in made {
+            let _ = std::fs::remove_dir_all(scratch.join(number.to_string()));
+            write(&row)?;
+            keep(number, row);
+        }
+    }
     Ok(rows.into_inner().unwrap_or_else(|e| e.into_inner()).into_values().collect())
+}
+
+/// The name of the module of the function with this number.
+fn module_name(number: usize) -> String {
+    format!("livepatch-sweep-{number}")
 }
 
 type Known = BTreeMap<(String, String, String), Row>;
@@ -207,7 +249,7 @@ fn drawn(kernel: &Kernel, request: &Request, tick: &(dyn Fn(usize, usize) + Sync
 }
 
 /// One function, from the patch to the module.
-fn tried(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder: &Path) -> Row {
+fn tried(kernel: &Kernel, request: &Request, drawn: &Drawn, number: usize, folder: &Path) -> Row {
     let started = Instant::now();
     let mut row = Row {
         function: drawn.function.clone(),
@@ -217,12 +259,14 @@ fn tried(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder:
         class: None,
         message: None,
         targets: Vec::new(),
+        externals: 0,
+        may_stall: false,
         lines: 0,
         seconds: 0.0,
         memory: 0,
         fallback: None,
     };
-    if let Err(Error::Refused(findings)) = module(kernel, request, drawn, build, folder, &mut row) {
+    if let Err(Error::Refused(findings)) = module(kernel, request, drawn, number, folder, &mut row) {
         let worst = findings.iter().min_by_key(|finding| (finding.severity, BY_DESIGN.contains(&finding.id)));
         let by_design = worst.is_some_and(|finding| BY_DESIGN.contains(&finding.id));
         row.status = if by_design { Status::Refused } else { Status::Failed };
@@ -233,13 +277,20 @@ fn tried(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder:
     row
 }
 
-fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder: &Path, row: &mut Row) -> Result<()> {
+fn module(
+    kernel: &Kernel,
+    request: &Request,
+    drawn: &Drawn,
+    number: usize,
+    folder: &Path,
+    row: &mut Row,
+) -> Result<()> {
     let options = Options {
         patches: vec![("sweep.patch".into(), patch(kernel, drawn)?)],
         kernel: request.kernel.clone(),
         fuzz: 0,
         ipa_clones: Vec::new(),
-        name: "livepatch-sweep".into(),
+        name: module_name(number),
         allow: BTreeMap::new(),
         max_units: usize::MAX,
         symbols: Symbols::default(),
@@ -251,12 +302,14 @@ fn module(kernel: &Kernel, request: &Request, drawn: &Drawn, build: bool, folder
     };
     let plan = pipeline::plan(kernel, &options, folder, &mut |_| ())?;
     row.targets = plan.targets().iter().map(|target| target.name.clone()).collect();
+    row.may_stall = plan.findings.iter().any(|finding| finding.id == finding::TRANSITION_MAY_NOT_END);
     let livepatch = pipeline::create(kernel, &options, &plan, folder, &mut |_| ())?;
+    row.externals = livepatch.externals.iter().filter(|external| external.entry().is_some()).count();
     let sources = livepatch.files.iter().filter(|(name, _)| name.ends_with(".c"));
     row.lines = sources.map(|(_, text)| text.lines().count()).sum();
     row.fallback = livepatch.usage.iter().find_map(|(_, usage)| usage.fallback.clone());
     row.memory = livepatch.usage.iter().map(|(_, usage)| usage.peak_memory).max().unwrap_or_default();
-    if build {
+    if number.is_multiple_of(BUILT) || (request.load && row.externals > 0) {
         let module = folder.join(&options.name);
         output::write(&module, &crate::folder::contents(&livepatch.files, &options))?;
         let program = std::env::current_exe().map_err(io("find", Path::new("/proc/self/exe")))?;

@@ -19,6 +19,8 @@ pub fn table(rows: &[Row]) -> String {
         let name = match status {
             Status::Created => "created and validated",
             Status::Built => "and built by make",
+            Status::Loaded => "and loaded and removed in a virtual machine",
+            Status::Stuck => "and loaded; the transition doesn't end, as was said",
             Status::Refused => "refused",
             Status::Failed => "FAILED",
         };
@@ -30,7 +32,7 @@ pub fn table(rows: &[Row]) -> String {
         }
         text.push('\n');
     }
-    let made: Vec<&Row> = rows.iter().filter(|row| matches!(row.status, Status::Created | Status::Built)).collect();
+    let made: Vec<&Row> = rows.iter().filter(|row| !matches!(row.status, Status::Refused | Status::Failed)).collect();
     let failed = rows.iter().filter(|row| row.status == Status::Failed).count();
     let refused = rows.len() - made.len() - failed;
     let tried = rows.len() - refused;
@@ -42,6 +44,14 @@ pub fn table(rows: &[Row]) -> String {
         share(made.len(), tried),
         share(refused, rows.len())
     );
+    let ended = rows.iter().filter(|row| row.status == Status::Loaded && row.may_stall).count();
+    if ended > 0 {
+        let _ = writeln!(text, "{ended} transitions ended of which it was said that they may not");
+    }
+    let absent = rows.iter().filter(|row| row.status == Status::Built && row.message.is_some()).count();
+    if absent > 0 {
+        let _ = writeln!(text, "{absent} patched modules can't be loaded in the virtual machine");
+    }
     let fallbacks: Vec<&&Row> = made.iter().filter(|row| row.fallback.is_some()).collect();
     if let Some(first) = fallbacks.first() {
         let why = first.fallback.as_deref().unwrap_or_default();

@@ -1,14 +1,17 @@
 //! The initial file system of the virtual machine: busybox, our init script, the modules and the triggers, as one
 //! uncompressed cpio archive (Documentation/driver-api/early-userspace/buffer-format.rst).
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cpio::newc::{Builder, ModeFileType, trailer};
 use object::LittleEndian;
 use object::elf;
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 
+use super::series::Item;
 use super::{Order, Plan, Trigger};
 use crate::finding::{Finding, Result, TOOL_MISSING, VM_TRIGGER_INVALID, io, refuse};
 use crate::kernel::modules;
@@ -17,16 +20,7 @@ const INIT: &str = include_str!("../../templates/vm-init.sh");
 
 /// The archive for one boot.
 pub fn build(plan: &Plan, order: Order) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    for folder in ["bin", "dev", "proc", "sys", "tmp", "klp", "klp/modules", "klp/older", "klp/triggers"] {
-        archive.add(folder, ModeFileType::Directory, 0o755, (0, 0), &[])?;
-    }
-    // What the kernel opens for the first program before devtmpfs is there.
-    archive.add("dev/console", ModeFileType::Char, 0o600, (5, 1), &[])?;
-    archive.add("dev/null", ModeFileType::Char, 0o666, (1, 3), &[])?;
-    archive.file("bin/busybox", 0o755, &read(&busybox(plan)?)?)?;
-    archive.file("init", 0o755, INIT.as_bytes())?;
-    archive.file("klp/plan", 0o644, settings(plan, order).as_bytes())?;
+    let mut archive = Archive::with_init(plan.busybox.as_deref(), &settings(plan, order))?;
     archive.file("klp/livepatch.ko", 0o644, &read(&plan.livepatch)?)?;
     for (index, module) in plan.target_modules.iter().enumerate() {
         let name = format!("klp/modules/{index:04}-{}.ko", modules::name_of(module));
@@ -104,15 +98,33 @@ fn is_static(data: &[u8]) -> std::result::Result<bool, String> {
 }
 
 /// The first static busybox of the usual places.
-fn busybox(plan: &Plan) -> Result<PathBuf> {
+fn busybox(wanted: Option<&Path>) -> Result<PathBuf> {
     let usual =
         ["/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox", "/bin/busybox.static"].map(PathBuf::from);
-    let places: Vec<PathBuf> = plan.busybox.iter().cloned().chain(usual).collect();
+    let places: Vec<PathBuf> = wanted.into_iter().map(Path::to_path_buf).chain(usual).collect();
     let good = |path: &&PathBuf| std::fs::read(path).is_ok_and(|data| is_static(&data) == Ok(true));
     match places.iter().find(good) {
         Some(path) => Ok(path.clone()),
         None => refuse(TOOL_MISSING, "there is no static busybox; install the package busybox-static"),
     }
+}
+
+/// The archive for a boot with many livepatches.
+pub fn build_series(items: &[&Item], transition_limit: Duration) -> Result<Vec<u8>> {
+    let settings = format!("ORDER=series\nLIMIT={}\n", transition_limit.as_secs());
+    let mut archive = Archive::with_init(None, &settings)?;
+    let mut targets = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        archive.file(&format!("klp/series/{index:04}-{}.ko", item.name), 0o644, &read(&item.livepatch)?)?;
+        let names = item.target_modules.iter().map(|module| modules::name_of(module));
+        targets.extend(names.clone().zip(&item.target_modules));
+        let names: String = names.map(|name| name + "\n").collect();
+        archive.file(&format!("klp/series/{index:04}.modules"), 0o644, names.as_bytes())?;
+    }
+    for (name, module) in targets {
+        archive.file(&format!("klp/targets/{name}.ko"), 0o644, &modules::contents(module)?)?;
+    }
+    archive.finish()
 }
 
 /// A cpio archive in the making. Owner and times are all 0, so that the same input gives the same bytes.
@@ -123,6 +135,34 @@ struct Archive {
 }
 
 impl Archive {
+    /// With busybox, our init script and its settings.
+    fn with_init(wanted: Option<&Path>, settings: &str) -> Result<Archive> {
+        const FOLDERS: &[&str] = &[
+            "bin",
+            "dev",
+            "proc",
+            "sys",
+            "tmp",
+            "klp",
+            "klp/modules",
+            "klp/older",
+            "klp/series",
+            "klp/targets",
+            "klp/triggers",
+        ];
+        let mut archive = Archive::default();
+        for folder in FOLDERS {
+            archive.add(folder, ModeFileType::Directory, 0o755, (0, 0), &[])?;
+        }
+        // What the kernel opens for the first program before devtmpfs is there.
+        archive.add("dev/console", ModeFileType::Char, 0o600, (5, 1), &[])?;
+        archive.add("dev/null", ModeFileType::Char, 0o666, (1, 3), &[])?;
+        archive.file("bin/busybox", 0o755, &read(&busybox(wanted)?)?)?;
+        archive.file("init", 0o755, INIT.as_bytes())?;
+        archive.file("klp/plan", 0o644, settings.as_bytes())?;
+        Ok(archive)
+    }
+
     fn file(&mut self, name: &str, mode: u32, data: &[u8]) -> Result<()> {
         self.add(name, ModeFileType::Regular, mode, (0, 0), data)
     }
@@ -202,12 +242,6 @@ mod tests {
         assert!(check_trigger(&shell, b"#!/usr/bin/python3\n").unwrap_err().to_string().contains("python3"));
         assert!(check_trigger(&shell, b"text").unwrap_err().to_string().contains("neither"));
         assert!(check_trigger(&shell, b"#!/bin/sh\nexit").is_ok());
-        assert!(
-            check_trigger(
-                &shell,
-                &std::fs::read(busybox(&Plan::new(Path::new(""), Path::new(""), "")).unwrap()).unwrap()
-            )
-            .is_ok()
-        );
+        assert!(check_trigger(&shell, &std::fs::read(busybox(None).unwrap()).unwrap()).is_ok());
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Boot, Order};
+use super::Order;
+use super::machine::Boot;
 use crate::finding::{
     Finding, Id, VM_BEHAVIOUR_UNCHANGED, VM_KERNEL_WARNING, VM_LOAD_FAILED, VM_NOT_RESTORED, VM_RELOAD_DIFFERS,
     VM_TRANSITION_STUCK,
@@ -153,7 +154,7 @@ impl Transcript {
             Some(log) => &log[from_start(log)..],
             None => &boot.console,
         };
-        let warning = kernel_warning(order, text);
+        let warning = kernel_warning(order.id(), text);
         let ended = report.ended || boot.finding.is_some();
         self.findings.extend(boot.finding.clone());
         self.findings
@@ -254,11 +255,11 @@ fn title(order: Order) -> &'static str {
 
 /// The init script's report (templates/vm-init.sh), taken apart.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     phases: Vec<(PhaseName, Vec<TriggerOutput>)>,
-    findings: Vec<(Id, String)>,
-    log: Option<String>,
-    ended: bool,
+    pub findings: Vec<(Id, String)>,
+    pub log: Option<String>,
+    pub ended: bool,
 }
 
 /// Where a line of text belongs.
@@ -269,7 +270,7 @@ enum Place {
     Log,
 }
 
-fn read_report(text: &str, names: &[String]) -> Report {
+pub(super) fn read_report(text: &str, names: &[String]) -> Report {
     let mut report = Report::default();
     let mut place = Place::Nothing;
     for line in text.lines() {
@@ -330,7 +331,7 @@ fn read_step(step: &str, names: &[String], report: &mut Report) -> Place {
 }
 
 /// The first bad line of the kernel's log with what follows it, and the phase that it belongs to.
-fn kernel_warning(order: Order, log: &str) -> Option<Finding> {
+pub(super) fn kernel_warning(order: &str, log: &str) -> Option<Finding> {
     let lines: Vec<&str> = log.lines().collect();
     let first = lines.iter().position(|line| is_bad(line))?;
     let phases = lines[..first].iter().rev().filter_map(|line| line.split_once("klp-extract: phase ").map(|p| p.1));
@@ -339,7 +340,7 @@ fn kernel_warning(order: Order, log: &str) -> Option<Finding> {
     // Later complaints may be the ones that matter; of each, its first line.
     let later = lines.iter().skip(first + QUOTED_LINES).filter(|line| is_bad(line));
     quoted.extend(later.take(QUOTED_LINES));
-    let message = format!("{}: the kernel complains{phase}:\n  {}", order.id(), quoted.join("\n  "));
+    let message = format!("{order}: the kernel complains{phase}:\n  {}", quoted.join("\n  "));
     Some(Finding::new(VM_KERNEL_WARNING, message))
 }
 

@@ -266,7 +266,7 @@ fn unions(writer: &mut Writer) {
 
 fn enums(writer: &mut Writer) {
     let number = writer.number();
-    let constant = writer.random.below(50);
+    let constant = 1 + writer.random.below(49);
     let (one, other) = (expression(writer), expression(writer));
     writer.source.push_str(&format!(
         "enum mode_{number} {{ MODE_{number}_OFF, MODE_{number}_ON = {constant}, MODE_{number}_AUTO, MODE_{number}_LAST = MODE_{number}_AUTO + 2 }};\n\n\
