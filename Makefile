@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test lint bench self-check scopes audit fidelity headers oracle torture clean
+.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers oracle torture clean
 
 build: setup
 	$(CARGO) build --release
@@ -18,7 +18,11 @@ demo: build
 
 # All tests. Prepares a Debian kernel in the user's cache (about 2 GiB) the first time.
 test: setup
-	$(CARGO) test --release --no-fail-fast
+	scripts/test
+
+# All sessions of testdata/kernel; `make test` has a sample, drawn by KLP_SESSION_SEED.
+sessions: setup
+	KLP_SESSIONS=all $(CARGO) test --release --test kernel -- session::
 
 # How the front end compares with gcc -E in N units: make self-check N=150
 N ?= 150

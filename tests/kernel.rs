@@ -14,11 +14,14 @@ use std::sync::Arc;
 use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::sample::number;
+use support::sample::{number, shuffle};
 use support::{in_ci, json, kernel, root, scopes, session, trees};
 
 /// The source version that the shared cases are cut for.
 const SHARED_FOR: &str = "6.1.170-3";
+
+/// Sessions of testdata/kernel that are run, drawn by KLP_SESSION_SEED, unless KLP_SESSIONS says how many (or `all`).
+const SESSIONS: usize = 24;
 
 /// Units that the self-check looks at, unless KLP_SELF_CHECK says how many.
 const SELF_CHECKED: u64 = 24;
@@ -31,7 +34,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let kernel = Arc::new(kernel::prepared());
     let scratch = Arc::new(tempfile::tempdir().unwrap());
-    let mut trials = own_cases(&kernel, &scratch);
+    let mut trials = own_cases(&kernel, &scratch, arguments.filter.is_some());
     trials.extend(shared_cases(&kernel, &scratch));
     trials.push(json_page(&kernel, &scratch));
     trials.extend(patch_stage(&kernel));
@@ -40,9 +43,18 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn own_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<Trial> {
-    let folders = folders(&root().join("testdata/kernel"));
-    assert!(folders.len() >= 8, "testdata/kernel has lost cases");
+/// A sample of the sessions, all of them where some are asked for by name.
+fn own_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>, all: bool) -> Vec<Trial> {
+    let mut folders = folders(&root().join("testdata/kernel"));
+    let there = folders.len();
+    assert!(there >= 50, "testdata/kernel has lost cases");
+    if !all && std::env::var("KLP_SESSIONS").as_deref() != Ok("all") {
+        let seed = number("KLP_SESSION_SEED", 1);
+        shuffle(&mut folders, seed);
+        folders.sort_by_key(|folder| !is_always_run(folder));
+        folders.truncate(number("KLP_SESSIONS", SESSIONS as u64) as usize);
+        println!("{} of {there} sessions, drawn by KLP_SESSION_SEED={seed}; all of them: make sessions", folders.len());
+    }
     let mut trials: Vec<Trial> = folders
         .into_iter()
         .map(|folder| {
@@ -56,6 +68,11 @@ fn own_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<Tria
     let editing = session::of_page(&std::fs::read_to_string(root().join("docs/editing.md")).unwrap());
     trials.push(trial("session::editing".into(), editing, vec![root().join("demo")], kernel, scratch));
     trials
+}
+
+/// A session says so in its first line.
+fn is_always_run(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join("session.txt")).is_ok_and(|text| text.starts_with("# Always run."))
 }
 
 /// The real fixes; each needs the kernel version that it was cut for, or one that it applies to as well.
