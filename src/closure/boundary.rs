@@ -38,7 +38,7 @@ impl<'a> Boundary<'a> {
     /// What libclang has to read so that the closure can be computed: all that it can reach, going by names.
     pub fn selection(&self) -> Selection {
         let roots = self.scope.targets.iter().chain(&self.scope.shared);
-        let roots = roots.filter_map(|name| self.outline.function_named(self.unit, name));
+        let roots = roots.filter_map(|name| self.outline.definition_named(self.unit, name));
         let extent = |symbol: Symbol, declaration: Declaration| {
             let name = || String::from_utf8_lossy(self.unit.interner().text(symbol));
             let signature = declaration.role == Role::Function && self.refers(&name(), Some(declaration.statement));

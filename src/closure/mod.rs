@@ -274,7 +274,7 @@ pub fn close<'a>(
         written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
-        let Some(statement) = outline.function_named(unit, target) else {
+        let Some(statement) = outline.definition_named(unit, target) else {
             return refuse(
                 MISSING_DEFINITION,
                 format!("{target} is to be replaced, but the patched source does not define it"),

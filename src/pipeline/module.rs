@@ -81,7 +81,6 @@ pub fn closures<'a>(
     plan: &'a Plan,
     scratch: &Path,
 ) -> Result<Vec<UnitClosure<'a>>> {
-    let several = plan.units.iter().filter(|unit| !unit.affected.targets.is_empty()).count() > 1;
     let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
     let indices: Vec<usize> = (0..plan.units.len()).collect();
     let distinct = names::distinct(&plan.units, &options.house.prefix);
@@ -98,21 +97,22 @@ pub fn closures<'a>(
             statics: BTreeMap::new(),
             pointers: BTreeMap::new(),
             switches: false,
-            shared: several,
+            shared: false,
             everywhere: false,
         };
         front_end(kernel, plan, unit, (naming, stems[*index].clone()), (shared, &BTreeSet::new()), scratch).map(Some)
     };
     let mut found = try_map(&indices, |index| closure(index, &BTreeSet::new()))?;
-    // A new function that one unit defines and another calls is in nobody's closure yet.
+    // What is new in one unit and used by another alone is in nobody's closure yet.
     loop {
         let mut again = Vec::new();
         for (index, unit) in plan.units.iter().enumerate() {
             let others = found.iter().enumerate().filter(|(other, _)| *other != index).filter_map(|(_, c)| c.as_ref());
             let named: BTreeSet<String> = others
                 .flat_map(|other| other.closure.graph.node_weights())
-                .filter(|node| node.names.iter().any(|(_, role)| *role == Role::Prototype))
-                .flat_map(|node| node.names.iter().map(|(name, _)| name.clone()))
+                .flat_map(|node| &node.names)
+                .filter(|(_, role)| matches!(role, Role::Prototype | Role::Variable))
+                .map(|(name, _)| name.clone())
                 .filter(|name| unit.changes.added_globals.contains(name))
                 .collect();
             if !named.is_subset(&shared[index]) {
@@ -121,7 +121,10 @@ pub fn closures<'a>(
             }
         }
         if again.is_empty() {
-            return Ok(found.into_iter().flatten().collect());
+            let mut found: Vec<UnitClosure> = found.into_iter().flatten().collect();
+            let several = found.len() > 1;
+            found.iter_mut().for_each(|part| part.naming.shared = several);
+            return Ok(found);
         }
         for index in again {
             found[index] = closure(&index, &shared[index])?;
@@ -253,8 +256,9 @@ pub fn parts<'a>(
     if options.scaffold.contains(&Scaffold::Shadow) {
         write(&scratch.join(SHADOW), &render::shadow(&options.name, &options.house)?)?;
     }
-    let new: BTreeSet<String> =
-        closures.iter().flat_map(|part| part.unit.changes.added_functions.iter().cloned()).collect();
+    let new = closures.iter().map(|part| &part.unit.changes);
+    let new = new.flat_map(|changes| changes.added_functions.iter().chain(&changes.added_globals));
+    let new: BTreeSet<String> = new.cloned().collect();
     let settled = |mut closure: UnitClosure<'a>| -> Result<Part<'a>> {
         let again = |closure: &UnitClosure<'a>, more: BTreeSet<String>| {
             let naming = Naming { statics: BTreeMap::new(), ..closure.naming.clone() };

@@ -409,13 +409,17 @@ fn externals(module: &Unit) -> Option<String> {
         0 => external.object.clone(),
         sympos => format!("{}, sympos {sympos}", external.object),
     };
-    let mut text = String::new();
+    // By what provides them: the running kernel privately, the running kernel's exports, nothing outside of the livepatch.
+    let (mut private, mut exported, mut own) = (String::new(), String::new(), String::new());
     for item in &declared {
-        let line = item.text.trim_end();
-        let comment = match relocations.iter().find(|external| external.name == item.name) {
-            Some(external) => format!("/* {}; {}:{} */", place(external), item.file, item.line),
-            None => format!("/* exported; {}:{} */", item.file, item.line),
+        let external = module.externals.iter().find(|external| external.name == item.name);
+        let from = format!("{}:{}", item.file, item.line);
+        let (text, comment) = match external {
+            Some(external) if external.is_private() => (&mut private, format!("/* {}; {from} */", place(external))),
+            Some(_) => (&mut exported, format!("/* {from} */")),
+            None => (&mut own, format!("/* {from} */")),
         };
+        let line = item.text.trim_end();
         if !line.contains('\n') && line.len() + comment.len() < 100 {
             text.push_str(&format!("{line} {comment}\n"));
         } else {
@@ -432,19 +436,22 @@ fn externals(module: &Unit) -> Option<String> {
         .iter()
         .map(|external| format!(" *   {} is {} ({})", external.name, external.symbol, place(external)))
         .collect();
-    let mut block = String::new();
     let how = if module.access.is_kallsyms { "found by kallsyms" } else { "by klp relocation (klp.symbols)" };
-    if !declared.is_empty() {
-        block.push_str(&format!("/* Not exported: the running kernel's own, {how} */\n"));
-        block.push_str(&text);
-    }
+    let titled = [
+        (format!("Not exported: the running kernel's own, {how}"), &private),
+        ("Exported by the running kernel".into(), &exported),
+        ("The livepatch's own, or only looked at by the compiler".into(), &own),
+    ];
+    let titled = titled.iter().filter(|(_, lines)| !lines.is_empty());
+    let titled: Vec<String> = titled.map(|(title, lines)| format!("/* {title} */\n{lines}")).collect();
+    let mut block = titled.join("\n");
     let mut listed = |title: &str, lines: &[String]| {
         if !lines.is_empty() {
             let separator = if block.is_empty() { "" } else { "\n" };
             block.push_str(&format!("{separator}/*\n * {title}\n{}\n */\n", lines.join("\n")));
         }
     };
-    let others_title = match declared.is_empty() {
+    let others_title = match private.is_empty() {
         true => format!("Not exported, declared by the headers above; {how}:"),
         false => "Not exported either, declared by the headers above:".into(),
     };

@@ -52,7 +52,7 @@ pub struct Changes {
     pub added_functions: Vec<String>,
     /// All functions that the patched version defines (an alias is only declared).
     pub defined: BTreeSet<String>,
-    /// Those of them that other units can refer to.
+    /// Functions and objects that only the patched version defines and other units can refer to.
     pub added_globals: Vec<String>,
     pub removed_functions: Vec<String>,
     pub declarations: Vec<Declaration>,
@@ -130,6 +130,13 @@ impl Version {
 
     fn is_static(&self, statement: usize, interner: &Interner) -> bool {
         live::is_static(self.tokens(statement), interner)
+    }
+
+    /// Is an object defined that other units can refer to?
+    fn defines_global(&self, uses: &[(usize, Role)], interner: &Interner) -> bool {
+        let objects = uses.iter().filter(|(_, role)| *role == Role::Variable).map(|(index, _)| *index);
+        let mut definitions = objects.filter(|index| live::defines_objects(self.tokens(*index), interner));
+        definitions.any(|index| !self.is_static(index, interner))
     }
 
     fn tokens(&self, statement: usize) -> &[Symbol] {
@@ -210,6 +217,9 @@ pub fn compare(before: &[u8], after: &[u8]) -> Changes {
             if let Some((index, _)) = new.iter().find(|(_, role)| *role == Role::Function) {
                 changes.add_function(name, after.is_static(*index, &interner));
             } else {
+                if after.defines_global(new, &interner) {
+                    changes.added_globals.push(name.clone());
+                }
                 changes.added.push(name);
             }
             continue;
@@ -306,6 +316,14 @@ mod tests {
 
     fn strings(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn new_objects_that_other_units_can_refer_to() {
+        let after = "extern int a; int a; static int b; extern int c; int f(void); int f(void) { return b + c; } \
+                     int *d[2] = { 0 }, e;";
+        let changes = compare(b"", after.as_bytes());
+        assert_eq!(changes.added_globals, strings(&["a", "f", "d", "e"]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A statement ends at `;` or at a function's `}` at depth 0. A function's body is told from an initialiser or a record
 //! by what stands before its `{`; FACTS.md: this agreed with libclang in all of 2.37 million definitions.
 
-use super::declared::Declared;
+use super::declared::{self, Declared};
 use super::expand::{Expanded, NONE};
 use super::lex::{Interner, Symbol};
 use super::live;
@@ -331,11 +331,16 @@ impl Outline {
         self.statements[statement.0 as usize].signature_end(&self.symbols, unit.interner())
     }
 
-    /// The statement that defines a function.
-    pub fn function_named(&self, unit: &Expanded, name: &str) -> Option<StatementId> {
+    /// The definition of a function or object.
+    pub fn definition_named(&self, unit: &Expanded, name: &str) -> Option<StatementId> {
         let symbol = unit.interner().find(name.as_bytes())?;
-        let mut all = self.declared.ordinary(symbol).iter();
-        all.find(|declaration| declaration.role == Role::Function).map(|declaration| declaration.statement)
+        let all = self.declared.ordinary(symbol);
+        let defines = |declaration: &&declared::Declaration| {
+            let tokens = self.statements[declaration.statement.0 as usize].tokens();
+            declaration.role == Role::Variable && live::defines_objects(&self.symbols[tokens], unit.interner())
+        };
+        let function = all.iter().find(|declaration| declaration.role == Role::Function);
+        function.or_else(|| all.iter().find(defines)).map(|declaration| declaration.statement)
     }
 
     /// As the closures by names take it.

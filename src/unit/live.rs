@@ -220,11 +220,15 @@ pub fn is_root(tokens: &[Symbol], statement: &Statement, declared: &[Name], inte
             if names::is_attribute_word(interner.text(tokens[0])) || has(ALIASING) {
                 return true;
             }
-            let variable = declared.iter().any(|name| name.role == Role::Variable);
-            let external = interner.text(tokens[0]) == b"extern" || signature(tokens, interner).any(|w| w == b"extern");
-            variable && (!external || has(&[b"="]))
+            declared.iter().any(|name| name.role == Role::Variable) && defines_objects(tokens, interner)
         }
     }
+}
+
+/// Does a declaration of objects define them, and not only say that they are elsewhere?
+pub fn defines_objects(tokens: &[Symbol], interner: &Interner) -> bool {
+    let is_elsewhere = interner.text(tokens[0]) == b"extern" || signature(tokens, interner).any(|w| w == b"extern");
+    !is_elsewhere || tokens.iter().any(|token| interner.text(*token) == b"=")
 }
 
 #[cfg(test)]
