@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers oracle torture clean
+.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers minimal oracle torture clean
 
 build: setup
 	$(CARGO) build --release
@@ -49,6 +49,10 @@ headers: setup
 # Random programs of csmith and of the tests' own generator, N of each: make oracle N=2000
 oracle: setup
 	KLP_ORACLE_CSMITH=$(N) KLP_ORACLE_OWN=$(N) $(CARGO) test --release --test oracle
+
+# Nothing of N random modules can be left out: make minimal N=30 SEED=3
+minimal: setup
+	KLP_MINIMAL=$(N) KLP_MINIMAL_SEED=$(SEED) $(CARGO) test --release --test minimal -- --nocapture
 
 # GCC's own torture programs, all of them: each one's main extracted, compiled and run
 torture: setup

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Need, Parsed};
 use crate::unit::expand::{Expanded, NONE, Token};
-use crate::unit::groups::{GroupId, Outline, Shape, StatementId};
+use crate::unit::groups::{GroupId, Outline, Shape, StatementId, is_identifier};
 use crate::unit::lex::{self, Symbol};
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
@@ -420,7 +420,9 @@ impl Walk<'_, '_> {
             let word = self.unit.interner().string(self.unit.tokens[reference.token as usize].symbol);
             match reference.need {
                 Need::Statement(target) => {
-                    let edge = Edge { kind: EdgeKind::Type, name: word };
+                    // An operator needs its operand's type complete, which nothing may name.
+                    let name = if is_identifier(word.as_bytes()) { word } else { self.first_name(target) };
+                    let edge = Edge { kind: EdgeKind::Type, name };
                     self.reach(target, Extent::Whole, Some((node, edge)));
                 }
                 Need::Object { declaration, definition, name, .. } => {

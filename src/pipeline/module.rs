@@ -7,7 +7,8 @@ use crate::affected::Target;
 use crate::check;
 use crate::closure::{Closure, Scope};
 use crate::finding::{
-    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse,
+    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, KERNEL_INVALID, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io,
+    refuse,
 };
 use crate::judge;
 use crate::kernel::Kernel;
@@ -577,6 +578,14 @@ fn srcversions(
     Ok(versions)
 }
 
+/// An argument as a makefile has it for the shell.
+fn quoted(arg: &str) -> Result<String> {
+    match shlex::try_quote(arg) {
+        Ok(word) => Ok(word.replace('$', "$$").replace('#', "\\#")),
+        Err(_) => refuse(KERNEL_INVALID, format!("the kernel compiles with {arg:?}, which no makefile can hold")),
+    }
+}
+
 /// Flags that only this unit has: most units share all of theirs, and Kbuild gives those to modules too.
 fn own_flags(kernel: &Kernel, command: &CompileCommand) -> Result<String> {
     let common = kernel.commands()?.common();
@@ -585,5 +594,6 @@ fn own_flags(kernel: &Kernel, command: &CompileCommand) -> Result<String> {
         let named = ["-DKBUILD_", "-D__KBUILD_", "-DMODULE"].iter().any(|prefix| arg.starts_with(prefix));
         matters && !named && !arg.contains('/') && !common.contains(arg.as_str())
     };
-    Ok(command.args.iter().filter(own).cloned().collect::<Vec<_>>().join(" "))
+    let own = command.args.iter().filter(own);
+    own.map(|arg| quoted(arg)).collect::<Result<Vec<_>>>().map(|args| args.join(" "))
 }
