@@ -20,6 +20,9 @@ use support::{in_ci, json, kernel, root, scopes, session, trees};
 /// The source version that the shared cases are cut for.
 const SHARED_FOR: &str = "6.1.170-3";
 
+/// The shared case that docs/tutorial.md is about.
+const TUTORIAL: &str = "tcp-attach-filter";
+
 /// Sessions of testdata/kernel that are run, drawn by KLP_SESSION_SEED, unless KLP_SESSIONS says how many (or `all`).
 const SESSIONS: usize = 24;
 
@@ -95,6 +98,10 @@ fn shared_cases(kernel: &Arc<Kernel>, scratch: &Arc<tempfile::TempDir>) -> Vec<T
             continue;
         }
         let text = std::fs::read_to_string(folder.join("session.txt")).unwrap();
+        if name == TUTORIAL {
+            let page = session::of_page(&std::fs::read_to_string(root().join("docs/tutorial.md")).unwrap());
+            trials.push(trial("shared::tutorial".into(), page, vec![case.clone(), trigger.clone()], kernel, scratch));
+        }
         trials.push(trial(format!("shared::{name}"), text, vec![case, trigger.clone()], kernel, scratch));
     }
     trials
