@@ -23,7 +23,7 @@ use crate::link::SHN_LIVEPATCH;
 use crate::link::symbols_file::VMLINUX;
 
 use relocations::KlpSymbol;
-use tables::{Fields, Hook, Sizes, Tables};
+use tables::{At, Fields, Hook, Sizes, Tables};
 
 /// What [`audit`] found.
 #[derive(Debug, Default)]
@@ -96,11 +96,11 @@ pub fn audit(kernel: &Kernel, ko: &Path, known: Option<&BTreeSet<String>>, scrat
     audit.findings.extend(build(kernel, &info));
     let tables = tables::read(&Fields::of(&file), Sizes::of(kernel, scratch)?);
     audit.findings.extend(sections(&file));
-    let (klp_symbols, findings) = relocations::check(kernel, &file, tables.as_ref())?;
-    audit.klp_symbols = klp_symbols;
-    audit.findings.extend(findings);
+    let relocations = relocations::check(kernel, &file, tables.as_ref())?;
+    audit.klp_symbols = relocations.symbols;
+    audit.findings.extend(relocations.findings);
     undefined(kernel, &file, &info, &mut audit)?;
-    objects(&file, tables.as_ref(), known, &mut audit);
+    objects(&file, tables.as_ref(), &relocations.places, known, &mut audit);
     match tables {
         Some(tables) => {
             targets(kernel, &file, &tables, &mut audit)?;
@@ -205,7 +205,13 @@ fn undefined(kernel: &Kernel, file: &ElfFile64, info: &Info, audit: &mut Audit) 
 }
 
 /// The functions and objects that the module brings along.
-fn objects(file: &ElfFile64, tables: Option<&Tables>, known: Option<&BTreeSet<String>>, audit: &mut Audit) {
+fn objects(
+    file: &ElfFile64,
+    tables: Option<&Tables>,
+    klp_places: &BTreeSet<At>,
+    known: Option<&BTreeSet<String>>,
+    audit: &mut Audit,
+) {
     let in_tables = |section: usize, address: u64| {
         let mut ranges = tables.into_iter().flat_map(|tables| &tables.ranges);
         ranges.any(|(at, range)| *at == section && range.contains(&address))
@@ -222,7 +228,9 @@ fn objects(file: &ElfFile64, tables: Option<&Tables>, known: Option<&BTreeSet<St
         // What tells the kernel about the module, and what is gone once it is loaded, is nobody's copy.
         let told = [".modinfo", "__versions", ".note", ".init", ".exit"];
         let own = name == "__this_module" || told.iter().any(|prefix| section_name.starts_with(prefix));
-        if own || in_tables(index.0, symbol.address()) || is_thrown_away(base) {
+        // The running kernel's own object is behind it.
+        let is_klp_pointer = symbol.size() == 8 && klp_places.contains(&(index.0, symbol.address()));
+        if own || is_klp_pointer || in_tables(index.0, symbol.address()) || is_thrown_away(base) {
             continue;
         }
         let writable = flags.contains(elf::SHF_WRITE) && symbol.kind() == SymbolKind::Data;

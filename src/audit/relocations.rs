@@ -15,7 +15,8 @@ use crate::kernel::Kernel;
 use crate::link::symbols_file::{Entry, VMLINUX};
 use crate::link::{SHF_RELA_LIVEPATCH, SHN_LIVEPATCH, check_place};
 
-use super::{symbols, tables::Tables};
+use super::symbols;
+use super::tables::{At, Tables};
 
 /// One symbol that the livepatch core resolves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,14 +32,20 @@ impl std::fmt::Display for KlpSymbol {
     }
 }
 
-/// All klp symbols with the number of relocations that name them, and what is wrong with them.
-pub fn check(
-    kernel: &Kernel,
-    file: &ElfFile64,
-    tables: Option<&Tables>,
-) -> Result<(BTreeMap<KlpSymbol, usize>, Vec<Finding>)> {
+/// What [`check`] found.
+pub struct Checked {
+    /// With the number of relocations that name each.
+    pub symbols: BTreeMap<KlpSymbol, usize>,
+    /// What the livepatch core writes to: section and offset.
+    pub places: BTreeSet<At>,
+    pub findings: Vec<Finding>,
+}
+
+/// All klp symbols, the places of their relocations, and what is wrong with them.
+pub fn check(kernel: &Kernel, file: &ElfFile64, tables: Option<&Tables>) -> Result<Checked> {
     let mut found: BTreeMap<KlpSymbol, usize> = BTreeMap::new();
     let mut findings = Vec::new();
+    let mut places = BTreeSet::new();
     let mut by_index: BTreeMap<usize, KlpSymbol> = BTreeMap::new();
     for symbol in file.symbols().filter(|s| s.elf_symbol().st_shndx.get(Endianness::Little) == SHN_LIVEPATCH) {
         let name = symbol.name().unwrap_or_default();
@@ -90,6 +97,7 @@ pub fn check(
                 continue;
             }
             *found.entry(klp.clone()).or_default() += 1;
+            places.insert((place.index().0, relocation.r_offset.get(Endianness::Little)));
             let at = format!("{klp} is referred to in {place_name}+{:#x}", relocation.r_offset.get(Endianness::Little));
             let mut entry = Entry::new(&klp.name, &klp.object, &klp.name, klp.sympos);
             entry.patched_object = object.into();
@@ -114,7 +122,7 @@ pub fn check(
         let message = format!("{klp} is referred to in {place} by an ordinary relocation, which nobody resolves");
         Finding::new(KLP_REFERENCE_PLAIN, message)
     }));
-    Ok((found, findings))
+    Ok(Checked { symbols: found, places, findings })
 }
 
 /// `".klp.sym.%55[^.].%511[^,],%lu"` of klp_resolve_symbols() in kernel/livepatch/core.c.

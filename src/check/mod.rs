@@ -83,10 +83,13 @@ impl Compiled {
         self.references.iter().filter(refers).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Those whose places the kernel patches: static keys with jump entries, and static calls.
+    /// Those whose places the kernel patches: static keys with jump entries, and static calls. Of the calls' places objtool makes a
+    /// table later, from the calls of trampolines and what keeps the keys (include/linux/static_call_types.h).
     pub fn switches(&self) -> BTreeSet<String> {
-        let calls = self.referred(".static_call_sites");
-        self.referred("__jump_table").into_iter().chain(calls).filter(|name| self.undefined.contains(name)).collect()
+        let keys = self.referred("__jump_table").into_iter();
+        let kept = self.referred(".discard.addressable").into_iter().filter(|name| name.starts_with("__SCK__"));
+        let called = self.undefined.iter().filter(|name| name.starts_with("__SCT__")).cloned();
+        keys.chain(kept).chain(called).filter(|name| self.undefined.contains(name)).collect()
     }
 
     /// Those that code refers to which runs after the module's init.

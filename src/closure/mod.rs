@@ -122,7 +122,7 @@ pub struct MacroDefinition {
     pub redefines: bool,
 }
 
-/// The first time that GCC entered a file.
+/// One time that GCC entered a file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entered {
     pub file: u32,
@@ -162,7 +162,10 @@ pub struct Closure {
     pub texts: Vec<String>,
     pub groups: Vec<CopiedGroup>,
     pub macros: BTreeMap<u32, MacroDefinition>,
+    /// The first time of each file.
     pub entered: Vec<Entered>,
+    /// Later times, of files that are read anew each time: under other macros (`asm/kvm-x86-ops.h`).
+    pub entered_again: Vec<Entered>,
     pub directives: Vec<Directive>,
     pub mentions: BTreeSet<Mention>,
     /// Functions of public headers that are copied, and so need other names.
@@ -575,12 +578,13 @@ impl Walk<'_, '_> {
             (index as u32, definition)
         });
         let mut seen = BTreeSet::new();
-        let entered = self.unit.reader.includes.iter().filter(|include| seen.insert(include.file.0));
-        let entered =
-            entered.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
+        let all = self.unit.reader.includes.iter();
+        let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
+        let (entered, entered_again) = all.partition(|entered| seen.insert(entered.file));
         Closure {
             macros: macros.collect(),
-            entered: entered.collect(),
+            entered,
+            entered_again,
             directives: self.places.directives(),
             files: self.places.all(),
             texts: self.texts.texts,

@@ -11,7 +11,7 @@ use crate::closure::{Closure, Directive, MacroDefinition};
 use crate::finding::Result;
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
-use crate::unit::place::{self, Class};
+use crate::unit::place::{self, Class, Position};
 use crate::unit::program::is_named;
 
 /// One `#include` of the module.
@@ -196,6 +196,21 @@ pub fn tested(closure: &Closure, kept: &[Include], folder: &Path) -> BTreeSet<u3
     found
 }
 
+/// The file to include for what stands at a position: the file itself; of one that is read under other macros each time,
+/// the header that included it then.
+fn provider(closure: &Closure, position: Position) -> u32 {
+    let mut file = position.file;
+    while closure.entered_again.iter().any(|again| again.file == file) {
+        let times = closure.entered.iter().chain(&closure.entered_again);
+        let times = times.filter(|entered| entered.file == file && entered.order <= position.order);
+        match times.max_by_key(|entered| entered.order) {
+            Some(last) if closure.files[last.parent as usize].class == Class::Public => file = last.parent,
+            _ => break,
+        }
+    }
+    file
+}
+
 /// Public headers that directly declare something that copied text uses (with the first such name), and all that are
 /// needed.
 fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
@@ -203,7 +218,7 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
     let mut direct: BTreeMap<u32, String> = BTreeMap::new();
     let mut needed = BTreeSet::new();
     for node in closure.graph.node_indices() {
-        let file = closure.graph[node].position.file;
+        let file = provider(closure, closure.graph[node].position);
         if !closure.graph[node].copied {
             if public(file) {
                 needed.insert(file);
@@ -214,20 +229,22 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
         edges.sort_by_key(petgraph::visit::EdgeRef::id);
         for edge in edges {
             let target = &closure.graph[petgraph::visit::EdgeRef::target(&edge)];
-            if !target.copied && public(target.position.file) {
-                direct.entry(target.position.file).or_insert_with(|| edge.weight().name.clone());
+            let file = provider(closure, target.position);
+            if !target.copied && public(file) {
+                direct.entry(file).or_insert_with(|| edge.weight().name.clone());
             }
         }
     }
     let groups = closure.groups.iter().flat_map(|group| &group.direct_macros);
     for id in groups {
         let definition = &closure.macros[id];
-        if public(definition.position.file) {
-            direct.entry(definition.position.file).or_insert_with(|| definition.name.clone());
+        let file = provider(closure, definition.position);
+        if public(file) {
+            direct.entry(file).or_insert_with(|| definition.name.clone());
         }
     }
     let macros = closure.groups.iter().flat_map(|group| &group.macros);
-    needed.extend(macros.map(|id| closure.macros[id].position.file).filter(|file| public(*file)));
+    needed.extend(macros.map(|id| provider(closure, closure.macros[id].position)).filter(|file| public(*file)));
     (direct, needed)
 }
 

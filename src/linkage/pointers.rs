@@ -100,7 +100,9 @@ pub struct Access {
     pub is_kallsyms: bool,
 }
 
-/// By macro (or function) of [`crate::closure::switches::SWITCHES`]: what stands in for it, with the same value.
+/// By macro (or function) of [`crate::closure::switches::SWITCHES`]: what stands in for it, with the same value. A
+/// static call without a target does nothing (include/linux/static_call.h, DEFINE_STATIC_CALL_NULL()), as
+/// __static_call_return0() does.
 const STAND_INS: &[(&str, &str)] = &[
     (
         "static_branch_likely",
@@ -114,7 +116,11 @@ const STAND_INS: &[(&str, &str)] = &[
     ("static_key_true", "#define static_key_true(key) likely(static_key_enabled(key))"),
     (
         "static_call",
-        "#undef static_call\n#define static_call(name) ((typeof(STATIC_CALL_TRAMP(name)) *)static_call_query(name))",
+        "#undef static_call\n#define static_call(name)						\\\n	((typeof(STATIC_CALL_TRAMP(name)) *)(static_call_query(name) ?: (void *)__static_call_return0))",
+    ),
+    (
+        "static_call_cond",
+        "#undef static_call_cond\n#define static_call_cond(name)					\\\n	(void)((typeof(STATIC_CALL_TRAMP(name)) *)(static_call_query(name) ?: (void *)__static_call_return0))",
     ),
 ];
 
