@@ -95,6 +95,7 @@ fn several(request: &Request, kernels: &[String]) -> Result<ExitCode> {
     }
     let mut worst = ExitCode::SUCCESS;
     let mut groups: Vec<(Meaning, Vec<PathBuf>)> = Vec::new();
+    let mut without: Vec<&str> = Vec::new();
     for (options, kernel) in all.iter().zip(&opened) {
         let parent = request.output.clone().unwrap_or_else(|| PathBuf::from(&options.name));
         let folder = parent.join(&kernel.descriptor.name);
@@ -102,6 +103,7 @@ fn several(request: &Request, kernels: &[String]) -> Result<ExitCode> {
         let code = one(request, options, kernel, &folder)?;
         if code == ExitCode::from(2) {
             worst = code;
+            without.push(&kernel.descriptor.name);
             continue;
         }
         if worst == ExitCode::SUCCESS {
@@ -114,6 +116,7 @@ fn several(request: &Request, kernels: &[String]) -> Result<ExitCode> {
         }
     }
     print(&grouped(&groups));
+    without.iter().for_each(|kernel| print(&format!("no module for {kernel}: its findings say why\n")));
     Ok(worst)
 }
 

@@ -11,13 +11,14 @@
 //!
 //! Output is standard output and standard error together. A line `...` stands for any number of lines, `[..]` for any text
 //! within a line; everything else is compared word for word. `[exit N]` ends the output of a command that fails.
-//! Before it runs, the name of the kernel that the text was written on becomes that of the kernel there is.
+//! Before it runs, the name of the kernel that the text was written on becomes that of the kernel there is, and `{6.12}` that
+//! of the second generation's, which is prepared then.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use super::kernel::{PROGRAM, WRITTEN_FOR};
+use super::kernel::{self, PROGRAM, SECOND, WRITTEN_FOR};
 
 /// Longest time for one command, in seconds.
 const TIME_LIMIT: &str = "900";
@@ -77,7 +78,11 @@ pub fn run_with(
     release: &str,
     environment: &[(&'static str, PathBuf)],
 ) -> Result<(), String> {
-    let steps = parse(&text.replace(WRITTEN_FOR, release));
+    let mut text = text.replace(WRITTEN_FOR, release);
+    if text.contains(SECOND) {
+        text = text.replace(SECOND, kernel::second());
+    }
+    let steps = parse(&text);
     if steps.is_empty() {
         return Err("the session has no command".into());
     }
