@@ -111,7 +111,7 @@ registry! {
     MODULE_DOES_NOT_COMPILE Refuse "module-does-not-compile" "The emitted C doesn't compile with the flags of the unit that it was copied from: a fault of the tool, please report it. After an edit by hand, the edit's fault."
     TARGET_NOT_SPELLED Refuse "target-not-spelled" "A function to replace is defined by a macro that the tool doesn't know how to rename."
     STATIC_LOCAL Refuse "static-local" "A copied function has a static variable whose value must be shared with the running kernel, and the copy can't be made to use the kernel's: a macro's body declares it, its symbol can't be told, or the patch changes how it is declared. Write it by hand, or allow that the livepatch has one of its own, which starts anew."
-    NOT_RELOADABLE Warning "not-reloadable" "Code of the livepatch refers by klp relocations to symbols of the module that it patches (with --no-reload, or where no pointer can stand in); this kernel doesn't clear those, so that module can't be loaded a second time while the livepatch is there."
+    NOT_RELOADABLE Warning "not-reloadable" "Code of the livepatch refers by klp relocations to symbols of the module that it patches (with --no-reload, or where no pointer can stand in: the name means something else too, or the function has no ENDBR and the kernel has IBT); this kernel doesn't clear those, so that module can't be loaded a second time while the livepatch is there."
     MODULE_UNIDENTIFIED Note "module-unidentified" "Nothing in the target module tells its build apart, so the livepatch can't refuse another build of it."
     OUTPUT_EXISTS Refuse "output-exists" "The output folder exists and differs from what would be written; hand edits are never overwritten."
     TEMPLATE Refuse "template" "A template can't be rendered; the message names the template and what is wrong."
@@ -196,6 +196,7 @@ registry! {
     SYMBOL_UNACCOUNTED Judge "symbol-unaccounted" "The built module has a function or object that is neither copied, nor made by the templates, nor added by the patch."
     TAIL_JUMP Refuse "tail-jump" "A new function ends in a jump to another one. The kernel's stack check doesn't see a task that sleeps there, so the livepatch could be removed under it, and Oops. Build with -fno-optimize-sibling-calls."
     NEW_COLD_PART Refuse "new-cold-part" "GCC has moved a part of a new function elsewhere (`.cold`). The kernel's stack check doesn't see a task that sleeps there. Build with -fno-reorder-blocks-and-partition."
+    NO_ENDBR Refuse "no-endbr" "The address of a function is taken that has no ENDBR in the running kernel, or loses it at boot (`.ibt_endbr_seal`), since nothing there calls it through a pointer. On a processor with IBT, such a call ends in an exception (#CP). Let the pointer lead to a function of the livepatch's own that calls it."
     KLP_REFERENCE_PLAIN Refuse "klp-reference-plain" "A symbol that the livepatch core resolves is referred to by an ordinary relocation: the reference would keep whatever the file holds."
     MODULE_DEPENDS Judge "module-depends" "The livepatch refers to a module's exports in the ordinary way, so that it can't be loaded without that module, nor the module be removed."
     MODULE_STALE Warning "module-stale" "The built module is older than a file that it is made from; build it again."
@@ -224,6 +225,7 @@ pub const ALLOWABLE: &[Id] = &[
     INIT_ONLY,
     NO_FTRACE_SITE,
     FOLDED_FUNCTION,
+    NO_ENDBR,
     NOT_FAITHFUL,
     TOKENS_DIFFER,
 ];

@@ -2,6 +2,7 @@
 //! that modules of other tools can be audited too. What loads and then Oopses must be found here.
 
 pub mod code;
+pub mod landing;
 pub mod relocations;
 pub mod symbols;
 pub mod tables;
@@ -99,6 +100,7 @@ pub fn audit(kernel: &Kernel, ko: &Path, known: Option<&BTreeSet<String>>, scrat
     let relocations = relocations::check(kernel, &file, tables.as_ref())?;
     audit.klp_symbols = relocations.symbols;
     audit.findings.extend(relocations.findings);
+    audit.findings.extend(landing::check(kernel, &pointed(&file))?);
     undefined(kernel, &file, &info, &mut audit)?;
     objects(&file, tables.as_ref(), &relocations.places, known, &mut audit);
     match tables {
@@ -114,6 +116,15 @@ pub fn audit(kernel: &Kernel, ko: &Path, known: Option<&BTreeSet<String>>, scrat
     }
     audit.findings.sort_by_key(|finding| finding.severity);
     Ok(audit)
+}
+
+/// The running kernel's functions whose addresses the module takes: by klp relocation, or exported by vmlinux.
+fn pointed(file: &ElfFile64) -> BTreeSet<landing::Function> {
+    let function = |name: String| match relocations::parse(&name) {
+        Some(KlpSymbol { object, name, sympos }) => landing::Function { object, name, sympos },
+        None => landing::Function { object: VMLINUX.into(), name, sympos: 0 },
+    };
+    landing::taken(file).into_iter().map(function).collect()
 }
 
 /// `.modinfo`: `key=value`, each ending in a NUL.

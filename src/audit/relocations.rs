@@ -126,7 +126,7 @@ pub fn check(kernel: &Kernel, file: &ElfFile64, tables: Option<&Tables>) -> Resu
 }
 
 /// `".klp.sym.%55[^.].%511[^,],%lu"` of klp_resolve_symbols() in kernel/livepatch/core.c.
-fn parse(name: &str) -> Option<KlpSymbol> {
+pub fn parse(name: &str) -> Option<KlpSymbol> {
     let (object, rest) = name.strip_prefix(".klp.sym.")?.split_once('.')?;
     let (name, sympos) = rest.split_once(',')?;
     let plain = !object.is_empty() && !name.is_empty();

@@ -7,11 +7,11 @@
 //! It runs beside libclang, in the worker process of [`crate::unit::worker`]; its result is owned data.
 
 pub mod boundary;
+mod mentions;
 pub mod statics;
 pub mod switches;
 mod written;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
@@ -30,6 +30,8 @@ use crate::unit::pragmas::{self, Pragmas};
 use crate::unit::text::MacroId;
 
 use boundary::Boundary;
+pub use mentions::Mention;
+use mentions::Mentions;
 use statics::StaticLocal;
 use switches::Switch;
 use written::Written;
@@ -142,17 +144,6 @@ pub struct Directive {
     pub order: u32,
 }
 
-/// A struct or union that is mentioned but need not be complete.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Mention {
-    pub name: String,
-    pub union: bool,
-    /// Is it named in a public header before the copied text names it?
-    pub public: bool,
-    /// Is it a parameter's type before its own definition? Then it must be declared before.
-    pub early: bool,
-}
-
 /// The stage's value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Closure {
@@ -224,13 +215,11 @@ struct Walk<'a, 'b> {
     by_statement: BTreeMap<StatementId, NodeIndex>,
     queue: VecDeque<NodeIndex>,
     texts: Texts,
-    mentions: BTreeSet<Mention>,
+    mentions: Mentions,
     /// Names of public headers' functions that are copied.
     renamed: BTreeSet<String>,
     boundary: &'b Boundary<'a>,
     pragmas: Pragmas,
-    /// The token by which a public header first names a struct or union.
-    public_tags: FxHashMap<Symbol, u32>,
     written: Written,
 }
 
@@ -269,11 +258,10 @@ pub fn close<'a>(
         by_statement: BTreeMap::new(),
         queue: VecDeque::new(),
         texts: Texts::default(),
-        mentions: BTreeSet::new(),
+        mentions: Mentions::default(),
         renamed: BTreeSet::new(),
         boundary,
         pragmas: pragmas::pragmas(unit, outline),
-        public_tags: public_tags(unit, outline, places),
         written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
@@ -301,22 +289,6 @@ pub fn close<'a>(
             return Ok(walk.finish());
         }
     }
-}
-
-fn public_tags(unit: &Expanded, outline: &Outline, places: &Places) -> FxHashMap<Symbol, u32> {
-    let words = [&b"struct"[..], b"union"].map(|word| unit.interner().find(word));
-    let mut found = FxHashMap::default();
-    for (index, pair) in (1..).zip(outline.symbols.windows(2)) {
-        if words.contains(&Some(pair[0]))
-            && let Entry::Vacant(entry) = found.entry(pair[1])
-        {
-            let source = unit.tokens[index as usize].source;
-            if source != NONE && places.is_public(places.file(source)) {
-                entry.insert(index);
-            }
-        }
-    }
-    found
 }
 
 impl Walk<'_, '_> {
@@ -432,12 +404,10 @@ impl Walk<'_, '_> {
                     self.object(node, declaration, definition, self.unit.interner().string(name));
                 }
                 Need::Tag { name, union } if copied => {
-                    let public = self.public_tags.get(&name).is_some_and(|first| *first < reference.token);
                     let defined_later =
                         self.outline.declared.tag(name).is_some_and(|definition| definition > statement);
                     let early = defined_later && self.is_parameter(statement, reference.token);
-                    let name = self.unit.interner().string(name);
-                    self.mentions.insert(Mention { name, union, public, early });
+                    self.mentions.add(name, union, early, reference.token);
                 }
                 Need::Tag { .. } => {}
             }
@@ -589,7 +559,7 @@ impl Walk<'_, '_> {
             files: self.places.all(),
             texts: self.texts.texts,
             groups: groups.into_values().collect(),
-            mentions: self.mentions,
+            mentions: self.mentions.finish(self.unit, self.outline, self.places),
             renamed: self.renamed,
             graph: self.graph,
         }

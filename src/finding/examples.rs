@@ -119,6 +119,7 @@ const EXAMPLES: &[(Id, &str)] = &[
     (SYMBOL_UNACCOUNTED, "A helper was added by hand."),
     (TAIL_JUMP, "The module was built without the flags of its Kbuild, and `klpp_f` ends in `jmp wait_event_helper`."),
     (NEW_COLD_PART, "The module was built without the flags of its Kbuild, and has `klpp_f.cold`."),
+    (NO_ENDBR, "Copied code hands `f` on to `each()`, which GCC had inlined in the kernel, so that `f` was called directly."),
     (KLP_REFERENCE_PLAIN, "A relocation in `.rela.text` refers to `.klp.sym.vmlinux.f,0`."),
     (MODULE_DEPENDS, "`modinfo -F depends livepatch-fix.ko` prints `kvm`."),
     (MODULE_STALE, "The C file was edited after `make`."),

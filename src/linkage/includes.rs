@@ -329,6 +329,34 @@ fn compiles(includes: &[Include], module: &CompileCommand, build: &Path, scratch
     Ok(program.folder(build).output()?.success)
 }
 
+/// Those files of the unit that the module's includes bring, where a struct is mentioned that one of them may name; `own` are what its template includes beside `includes`.
+pub fn brought(
+    closure: &Closure,
+    includes: &[Include],
+    own: &[&str],
+    module: &CompileCommand,
+    (build, roots): (&Path, &[String]),
+    scratch: &Path,
+) -> Result<BTreeSet<u32>> {
+    // Nobody asks.
+    if closure.mentions.iter().all(|mention| mention.headers.is_empty()) {
+        return Ok(BTreeSet::new());
+    }
+    let own = own.iter().map(|name| Include {
+        name: name.to_string(),
+        quoted: false,
+        order: u32::MAX,
+        reason: String::new(),
+    });
+    let all: Vec<Include> = includes.iter().cloned().chain(own).collect();
+    let reached = reached(&all, module, build, roots, scratch)?;
+    let is_there = |file: &u32| {
+        let place = &closure.files[*file as usize];
+        place.class == Class::Compiler || reached.contains(&place.path)
+    };
+    Ok((0..closure.files.len() as u32).filter(is_there).collect())
+}
+
 fn written(includes: &[Include], scratch: &Path) -> Result<std::path::PathBuf> {
     let stub = scratch.join("includes.c");
     let text: String = includes.iter().map(|include| format!("#include <{}>\n", include.name)).collect();

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use petgraph::graph::NodeIndex;
 
+use crate::audit::landing;
 use crate::check::{Compiled, THIS_MODULE};
 use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{self, Finding, Result, SYMBOLS_UNSUPPORTED};
+use crate::kernel::Kernel;
 use crate::link::symbols_file::VMLINUX;
 use crate::linkage::pointers::{self, Pointer, Symbols, Wanted};
 use crate::linkage::{External, How, Resolver};
@@ -21,6 +23,7 @@ const NO_MODULE: [&str; 7] = ["(", "(", "struct", "module", "*", ")", "0"];
 
 /// What is asked for, and what answers.
 pub struct Reach<'r, 'k> {
+    pub kernel: &'k Kernel,
     pub wanted: Wanted,
     pub resolver: &'r Resolver<'k>,
     pub externals: &'r dyn Fn(&Compiled) -> Result<Vec<External>>,
@@ -34,7 +37,7 @@ pub fn settle(
     mut compiled: Compiled,
     draft: &mut dyn FnMut(&Part) -> Result<Compiled>,
 ) -> Result<BTreeSet<String>> {
-    let Reach { wanted, resolver, externals } = reach;
+    let Reach { kernel, wanted, resolver, externals } = reach;
     part.externals = externals(&compiled)?;
     let all = part.externals.clone();
     let troubled = wanted.troubled(&compiled, &all, resolver);
@@ -56,7 +59,7 @@ pub fn settle(
         part.externals = externals(&compiled)?;
     }
     let events: BTreeSet<String> = troubled.iter().map(|external| external.name.clone()).collect();
-    point(part, wanted, &events);
+    point(part, kernel, wanted, &events)?;
     let mut inline = BTreeSet::new();
     while !part.access.pointers.is_empty() {
         compiled = draft(part)?;
@@ -94,8 +97,8 @@ fn users_in_headers(closure: &Closure, names: &BTreeSet<String>) -> BTreeSet<Str
 }
 
 /// Makes pointers of all that may be reached so.
-fn point(part: &mut Part, wanted: &Wanted, events: &BTreeSet<String>) {
-    let mut shadowed = Vec::new();
+fn point(part: &mut Part, kernel: &Kernel, wanted: &Wanted, events: &BTreeSet<String>) -> Result<()> {
+    let mut given_up = Vec::new();
     for external in &mut part.externals {
         external.how = wanted.how(external);
         // A tracepoint is refused as a whole.
@@ -104,7 +107,11 @@ fn point(part: &mut Part, wanted: &Wanted, events: &BTreeSet<String>) {
             continue;
         }
         if rewrite::pointers::is_shadowed(&part.closure, &external.name) {
-            shadowed.push(external.name.clone());
+            given_up.push((external.name.clone(), "copied text has that name for something else too"));
+            continue;
+        }
+        if landing::is_unreachable(kernel, &landing::Function::of(external))? {
+            given_up.push((external.name.clone(), "a call through a pointer is an exception there (IBT)"));
             continue;
         }
         let pointer = rewrite::pointers::of(&external.name);
@@ -119,9 +126,10 @@ fn point(part: &mut Part, wanted: &Wanted, events: &BTreeSet<String>) {
             patched_object: external.patched_object().to_string(),
         });
     }
-    for name in shadowed {
-        give_up(part, wanted, &name, "copied text has that name for something else too");
+    for (name, why) in given_up {
+        give_up(part, wanted, &name, why);
     }
+    Ok(())
 }
 
 /// Its own structure, the static call's, or the function that runs the probes (include/linux/tracepoint.h).

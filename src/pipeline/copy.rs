@@ -69,7 +69,7 @@ pub fn copy(request: &Request, folder: &Path, scratch: &Path) -> Result<Copy> {
     let findings = external_findings(request, &closure)?;
     let path = folder.to_path_buf();
     let mut sources = Sources::new(path.clone(), path.clone(), path, Vec::new());
-    let items = rewrite::items(&closure, &mut sources, &naming)?;
+    let items = rewrite::items(&closure, &mut sources, &naming, None)?;
     let conditions = items.iter().any(Item::has_conditions);
     let mut draft = Draft { request, folder, scratch, closure: &closure, naming: &naming, items, sources };
     let mut last = None;

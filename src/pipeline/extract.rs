@@ -140,7 +140,7 @@ pub fn extracted(
     settle(&mut findings, allow)?;
     let path = Path::to_path_buf;
     let mut sources = Sources::new(path(overlay.root()), path(source), path(build), applied.files.clone());
-    let items = rewrite::items(&closure, &mut sources, &naming)?;
+    let items = rewrite::items(&closure, &mut sources, &naming, None)?;
     let conditions = items.iter().any(rewrite::Item::has_conditions);
     let includes = includes::system(&closure, conditions);
     let text = render::extract(&render::Unit {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::affected::Target;
+use crate::audit::landing;
 use crate::check;
 use crate::closure::{Closure, Scope};
 use crate::finding::{
@@ -293,11 +294,15 @@ fn part<'a>(
     let roots = roots(kernel.source(), &plan.applied.overlay);
     let trees = (kernel.source(), kernel.build());
     let includes = includes::choose(closure, &command, trees, &roots, scratch)?;
+    let own = if several { &[] } else { render::OWN_INCLUDES };
+    let brought =
+        |includes: &[Include]| includes::brought(closure, includes, own, &command, (kernel.build(), &roots), scratch);
+    let mut files = brought(&includes)?;
     let path = Path::to_path_buf;
     let overlay = plan.applied.overlay.root();
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
-    let items = rewrite::items(closure, &mut sources, naming)?;
+    let items = rewrite::items(closure, &mut sources, naming, Some(&files))?;
     let mut part = Part {
         unit,
         closure: closure.clone(),
@@ -305,7 +310,7 @@ fn part<'a>(
         usage: usage.clone(),
         suffix: if several { format!("_{}", names::c_name(&stem)) } else { String::new() },
         stem,
-        command,
+        command: command.clone(),
         items,
         includes,
         externals: Vec::new(),
@@ -317,6 +322,7 @@ fn part<'a>(
         Err(error) => {
             let more = includes::completed(&part.closure, &part.includes, &part.command, trees, scratch)?;
             part.includes = more.ok_or(error)?;
+            files = brought(&part.includes)?;
             draft(&part)
         }
         compiled => compiled,
@@ -327,9 +333,9 @@ fn part<'a>(
         compiled.undefined.iter().filter(|name| !new.contains(*name)).map(external).collect()
     };
     let wanted = Wanted { symbols: options.symbols, reload: options.reload, features: Features::of(kernel.source()) };
-    let reach = access::Reach { wanted, resolver, externals: &externals };
+    let reach = access::Reach { kernel, wanted, resolver, externals: &externals };
     let more = access::settle(&mut part, &reach, compiled?, &mut draft)?;
-    part.items = rewrite::items(&part.closure, &mut sources, &part.naming)?;
+    part.items = rewrite::items(&part.closure, &mut sources, &part.naming, Some(&files))?;
     Ok((part, more))
 }
 
@@ -491,6 +497,7 @@ pub fn checked(
         );
         compiled.and(validation)
     })?;
+    findings.extend(landing::check(kernel, &pointed(parts, scratch)?)?);
     let mut compared = 0;
     for validation in checked {
         compared += validation.compared;
@@ -503,6 +510,18 @@ pub fn checked(
         check::compile(&command, check::NO_WARNING, kernel.build(), &scratch.join("main.o"))?;
     }
     Ok(compared)
+}
+
+/// The running kernel's functions whose addresses the compiled parts take.
+fn pointed(parts: &[Part], scratch: &Path) -> Result<BTreeSet<landing::Function>> {
+    let mut functions = BTreeSet::new();
+    for part in parts {
+        let object = scratch.join(format!("{}.o", part.stem));
+        let taken = landing::taken_by(&object)?;
+        let pointed = part.externals.iter().filter(|external| taken.contains(&external.name));
+        functions.extend(pointed.map(landing::Function::of));
+    }
+    Ok(functions)
 }
 
 /// The stage's value, put together.

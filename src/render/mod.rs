@@ -305,7 +305,7 @@ fn header(module: &Tables) -> Vec<String> {
 }
 
 /// Headers that the module's tables and init need.
-const OWN_INCLUDES: &[&str] = &["linux/livepatch.h", "linux/module.h", "linux/utsname.h"];
+pub const OWN_INCLUDES: &[&str] = &["linux/livepatch.h", "linux/module.h", "linux/utsname.h"];
 
 /// The text of a unit, in blocks that an empty line parts. `tables`: they follow in the same file, and ask kallsyms or not.
 fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {

@@ -109,8 +109,14 @@ impl Naming {
     }
 }
 
-/// Computes the module's items, in the order of the unit within each section.
-pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Result<Vec<Item>> {
+/// Computes the module's items, in the order of the unit within each section. `brought` are the files that the module's
+/// includes bring, where that is less than all headers of the unit.
+pub fn items(
+    closure: &Closure,
+    sources: &mut Sources,
+    naming: &Naming,
+    brought: Option<&BTreeSet<u32>>,
+) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let nodes = by_group(closure);
     let mut users: BTreeMap<u32, BTreeSet<Section>> = BTreeMap::new();
@@ -145,7 +151,7 @@ pub fn items(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Resul
     }
     conditional_macros(closure, &items, &mut macros);
     items.extend(macro_items(closure, sources, &macros, &users)?);
-    items.extend(forward_declarations(closure));
+    items.extend(forward_declarations(closure, brought));
     for item in items.iter_mut().filter(|item| item.kind != "type") {
         item.text = renamed_words(&item.text, naming);
     }
@@ -473,7 +479,7 @@ fn macro_items(
 }
 
 /// Structs that copied text only points to and that no header of the module names.
-fn forward_declarations(closure: &Closure) -> Vec<Item> {
+fn forward_declarations(closure: &Closure, brought: Option<&BTreeSet<u32>>) -> Vec<Item> {
     let defined: BTreeSet<&str> = closure
         .graph
         .node_weights()
@@ -482,11 +488,14 @@ fn forward_declarations(closure: &Closure) -> Vec<Item> {
         .filter(|(_, role)| role.is_tag())
         .map(|(name, _)| name.as_str())
         .collect();
-    let needed = |mention: &&Mention| !mention.public && (mention.early || !defined.contains(mention.name.as_str()));
-    let wanted: BTreeMap<&str, &Mention> =
-        closure.mentions.iter().filter(needed).map(|mention| (mention.name.as_str(), mention)).collect();
-    wanted
-        .into_values()
+    let comes = |file: &u32| brought.is_none_or(|brought| brought.contains(file));
+    let needed = |mention: &&Mention| {
+        !mention.headers.iter().any(comes) && (mention.early || !defined.contains(mention.name.as_str()))
+    };
+    closure
+        .mentions
+        .iter()
+        .filter(needed)
         .map(|mention| Item {
             section: Section::Types,
             order: 0,

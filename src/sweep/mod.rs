@@ -50,6 +50,7 @@ const BY_DESIGN: &[Id] = &[
     finding::NOT_FAITHFUL,
     finding::READ_ONLY_KEY,
     finding::MODULE_SWITCH,
+    finding::NO_ENDBR,
     finding::FILE_NOT_LIVEPATCHABLE,
 ];
 

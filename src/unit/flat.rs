@@ -24,26 +24,42 @@ const FLOATING_TYPES: &[(&[u8], &[u8])] = &[
     (b"_Float128", b"__float128"),
 ];
 
+/// `__builtin_has_attribute(EXPRESSION, ATTRIBUTE)`, which clang doesn't have (GCC manual, "Other Builtins"). 6.12's
+/// `__must_be_cstr()` has it (include/linux/compiler.h).
+const HAS_ATTRIBUTE: &[u8] = b"__builtin_has_attribute";
+
 /// A token as libclang is to read it.
 fn rendered(text: &[u8]) -> &[u8] {
-    if !text.starts_with(b"_Float") {
-        return text;
+    match text {
+        // Without the attribute an operator too that evaluates nothing: no, which is what assertions want. GCC decides.
+        HAS_ATTRIBUTE => b"!__alignof__",
+        _ if text.starts_with(b"_Float") => {
+            FLOATING_TYPES.iter().find(|(name, _)| *name == text).map_or(text, |(_, same)| same)
+        }
+        _ => text,
     }
-    FLOATING_TYPES.iter().find(|(name, _)| *name == text).map_or(text, |(_, same)| same)
 }
 
-/// The arguments of an attribute that clang knows only without them, if the token before is its name:
-/// `__malloc__(fclose, 1)` (GCC manual, "Common Function Attributes").
+/// What clang doesn't take of the arguments in the parentheses that open here, by the token before: those of an attribute
+/// that it knows only without them (`__malloc__(fclose, 1)`; GCC manual, "Common Function Attributes"), and the last one of
+/// [`HAS_ATTRIBUTE`] with its comma.
 fn hidden_arguments(unit: &Expanded, index: usize) -> Range<usize> {
     let is = |at: usize, text: &[u8]| at < unit.tokens.len() && unit.text(at) == text;
-    if !is(index, b"(") || index == 0 || !is(index - 1, b"__malloc__") {
+    if !is(index, b"(") || index == 0 {
         return 0..0;
     }
-    let mut depth = 0;
+    let only_last = is(index - 1, HAS_ATTRIBUTE);
+    if !only_last && !is(index - 1, b"__malloc__") {
+        return 0..0;
+    }
+    let (mut depth, mut comma) = (0, None);
     for end in index..unit.tokens.len() {
         depth += i32::from(is(end, b"(")) - i32::from(is(end, b")"));
+        if depth == 1 && is(end, b",") {
+            comma = Some(end);
+        }
         if depth == 0 {
-            return index..end + 1;
+            return if only_last { comma.unwrap_or(end)..end } else { index..end + 1 };
         }
     }
     0..0
