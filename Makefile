@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers minimal oracle torture clean
+.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers minimal oracle torture fuzz kills clean
 
 build: setup
 	$(CARGO) build --release
@@ -57,6 +57,15 @@ minimal: setup
 # GCC's own torture programs, all of them: each one's main extracted, compiled and run
 torture: setup
 	KLP_TORTURE=all $(CARGO) test --release --test torture -- --nocapture
+
+# Every reader under libFuzzer, SECONDS each; what is found stays in the user's cache: make fuzz SECONDS=600 TARGETS="patch object"
+SECONDS ?= 60
+fuzz: setup
+	scripts/fuzz $(SECONDS) $(TARGETS)
+
+# `create` killed N times at random moments: make kills N=200
+kills: setup
+	KLP_KILLS=$(N) $(CARGO) test --release --test faults -- killed
 
 lint:
 	scripts/setup --lints

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::finding::{Result, io};
 use crate::kernel;
+use crate::scratch;
 
 /// Largest size of all entries, in bytes; reaching it frees a quarter.
 const LIMIT: u64 = 2 << 30;
@@ -65,11 +66,8 @@ fn entry_in(
         return Ok(files);
     }
     // A cache that can't be written costs time, nothing else.
-    let beside = fs::create_dir_all(all).and_then(|()| tempfile::Builder::new().prefix(".new-").tempdir_in(all));
-    let made = match beside.or_else(|_| tempfile::tempdir()) {
-        Ok(made) => made,
-        Err(error) => return Err(io("create a folder in", &std::env::temp_dir())(error)),
-    };
+    let beside = fs::create_dir_all(all).and_then(|()| scratch::Folder::made(all, ".new."));
+    let made = beside.or_else(|_| scratch::Folder::new())?;
     make(made.path())?;
     let files = contents(made.path(), names).map_err(io("read", made.path()))?;
     if made.path().starts_with(all) && fs::write(made.path().join(SUM), sum(&files)).is_ok() {

@@ -102,14 +102,20 @@ pub fn main() -> ExitCode {
         scratch::remove_all();
         std::process::exit(130);
     });
-    let result = match arguments.command {
-        _ if arguments.version => version(),
-        Some(command) => run(command),
-        None => refuse(USAGE, "no command given; `klp-extract --help` lists them"),
-    };
-    let code = reported(result);
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+        let message = panic.payload_as_str().unwrap_or("no message");
+        eprintln!("error: klp-extract itself failed{place}: {message}; please report this, with what it was given");
+    }));
+    let code = std::panic::catch_unwind(|| {
+        reported(match arguments.command {
+            _ if arguments.version => version(),
+            Some(command) => run(command),
+            None => refuse(USAGE, "no command given; `klp-extract --help` lists them"),
+        })
+    });
     terminal::finish();
-    code
+    code.unwrap_or(ExitCode::from(2))
 }
 
 /// Shows what refuses; the exit status.

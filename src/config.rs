@@ -99,9 +99,17 @@ pub fn load() -> Result<(House, Vec<Setting>)> {
 }
 
 fn read(path: &Path) -> Result<Keys> {
-    let text = std::fs::read_to_string(path).map_err(io("read", path))?;
+    parse(&std::fs::read_to_string(path).map_err(io("read", path))?, path)
+}
+
+/// The house that the text of a configuration file describes; `path` is its name for messages.
+pub fn house(text: &str, path: &Path) -> Result<House> {
+    Ok(merged(&[(path.to_path_buf(), parse(text, path)?)]).0)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Keys> {
     let invalid = |why: String| Finding::new(CONFIG_INVALID, format!("{}: {why}", path.display()));
-    let keys: Keys = toml::from_str(&text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
+    let keys: Keys = toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
     match wrong(&keys) {
         Some(why) => refuse(CONFIG_INVALID, format!("{}: {why}", path.display())),
         None => Ok(keys),

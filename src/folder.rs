@@ -69,6 +69,24 @@ pub struct Record {
     outputs: BTreeMap<String, String>,
 }
 
+/// What to do where the record is no use.
+const AGAIN: &str = "; create the module again, and edit that one";
+
+impl Record {
+    /// Reads the text of a `livepatch.json`, which `file` names.
+    pub fn parse(text: &[u8], file: &Path) -> Result<Record> {
+        let record: Record = serde_json::from_slice(text).map_err(|error| {
+            let message = format!("{} can't be read ({error}){AGAIN}", file.display());
+            Finding::new(PRISTINE_INVALID, message)
+        })?;
+        if record.schema != json::SCHEMA {
+            let message = format!("{} has schema {}, not {}{AGAIN}", file.display(), record.schema, json::SCHEMA);
+            return refuse(PRISTINE_INVALID, message);
+        }
+        Ok(record)
+    }
+}
+
 /// Where a patch is kept, by its place in the order.
 fn patch_path(index: usize, name: &str) -> String {
     format!("{PRISTINE}/patches/{:04}-{}", index + 1, name.replace('/', "-"))
@@ -114,15 +132,8 @@ impl Folder {
             );
         }
         let text = std::fs::read(&file).map_err(io("read", &file))?;
-        let again = "; create the module again, and edit that one";
-        let record: Record = serde_json::from_slice(&text).map_err(|error| {
-            let message = format!("{} can't be read ({error}){again}", file.display());
-            Finding::new(PRISTINE_INVALID, message)
-        })?;
-        if record.schema != json::SCHEMA {
-            let message = format!("{} has schema {}, not {}{again}", file.display(), record.schema, json::SCHEMA);
-            return refuse(PRISTINE_INVALID, message);
-        }
+        let again = AGAIN;
+        let record = Record::parse(&text, &file)?;
         let kept = |name: &str, hash: Option<&String>| {
             let file = path.join(name);
             let bytes = std::fs::read(&file).map_err(io("read", &file));

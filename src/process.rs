@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
@@ -16,12 +16,27 @@ use crate::finding::{Finding, Result, TOOL_FAILED, TOOL_MISSING, io, refuse};
 /// Process groups under way, ended by [`end_all`] when the user interrupts.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Ends every program under way, with its own children.
+/// Ends every program under way, with its own children; none is started any more.
 pub fn end_all() {
-    for pid in RUNNING.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-        let _ = killpg(Pid::from_raw(*pid), Signal::SIGKILL);
+    let running = RUNNING.lock().unwrap_or_else(|e| e.into_inner());
+    // GCC removes its temporary files on SIGTERM.
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        for pid in running.iter() {
+            let _ = killpg(Pid::from_raw(*pid), signal);
+        }
+        std::thread::sleep(Duration::from_millis(if running.is_empty() { 0 } else { 50 }));
     }
+    std::mem::forget(running);
 }
+
+/// The most that a program may print, in bytes, unless told.
+const OUTPUT_LIMIT: u64 = 2 << 30;
+
+/// The longest that a compiler may take for one unit, in seconds; the slowest units of the kernel take about 20.
+const COMPILER_LIMIT: u64 = 600;
+
+/// The variable of the environment that sets another limit, in seconds.
+pub const COMPILER_LIMIT_VARIABLE: &str = "KLP_EXTRACT_COMPILER_LIMIT";
 
 /// A program to run, with everything that belongs to it.
 #[derive(Debug, Clone)]
@@ -32,6 +47,7 @@ pub struct Program {
     environment: Vec<(OsString, OsString)>,
     input: Option<Vec<u8>>,
     time_limit: Option<Duration>,
+    output_limit: (u64, &'static str),
 }
 
 /// What a program printed, and how it ended.
@@ -51,7 +67,14 @@ impl Program {
             environment: Vec::new(),
             input: None,
             time_limit: None,
+            output_limit: (OUTPUT_LIMIT, ""),
         }
+    }
+
+    /// A compiler, which is ended when it hangs.
+    pub fn compiler(program: impl AsRef<OsStr>) -> Program {
+        let set = std::env::var(COMPILER_LIMIT_VARIABLE).ok().and_then(|value| value.parse().ok());
+        Program::new(program).time_limit(Duration::from_secs(set.unwrap_or(COMPILER_LIMIT)))
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Program {
@@ -87,6 +110,12 @@ impl Program {
         self
     }
 
+    /// The program is ended, and the run is an error, when it prints more than so many bytes; `why` is what that means.
+    pub fn output_limit(mut self, limit: u64, why: &'static str) -> Program {
+        self.output_limit = (limit, why);
+        self
+    }
+
     /// Runs it to its end; a non-zero exit status is no error here.
     pub fn output(self) -> Result<Output> {
         use std::os::unix::process::CommandExt as _;
@@ -100,6 +129,7 @@ impl Program {
         }
         command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut running = RUNNING.lock().unwrap_or_else(|e| e.into_inner());
         let child = match command.spawn() {
             Ok(child) => child,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -111,7 +141,8 @@ impl Program {
             Err(e) => return Err(io("start", Path::new(&self.program))(e)),
         };
         let pid = child.id() as i32;
-        RUNNING.lock().unwrap_or_else(|e| e.into_inner()).insert(pid);
+        running.insert(pid);
+        drop(running);
         let result = self.wait(child, &name);
         RUNNING.lock().unwrap_or_else(|e| e.into_inner()).remove(&pid);
         result
@@ -123,6 +154,20 @@ impl Program {
         let input = self.input.unwrap_or_default();
         let done = std::sync::Arc::new((Mutex::new(false), std::sync::Condvar::new()));
         let timed_out = std::sync::atomic::AtomicBool::new(false);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (limit, why) = self.output_limit;
+        // What it prints to one of its outputs; nothing where that is too much.
+        fn all(pipe: Option<impl Read>, limit: u64, pid: i32) -> std::io::Result<Option<Vec<u8>>> {
+            let mut bytes = Vec::new();
+            if let Some(pipe) = pipe {
+                pipe.take(limit + 1).read_to_end(&mut bytes)?;
+            }
+            if bytes.len() as u64 > limit {
+                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                return Ok(None);
+            }
+            Ok(Some(bytes))
+        }
         let result = std::thread::scope(|scope| {
             if let Some(mut pipe) = stdin {
                 // A program that doesn't read its input is judged by its exit status alone.
@@ -140,7 +185,10 @@ impl Program {
                     }
                 });
             }
-            let result = child.wait_with_output();
+            let errors = scope.spawn(move || all(stderr, limit, pid));
+            let printed = all(stdout, limit, pid);
+            let errors = errors.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let result = child.wait().and_then(|status| Ok((status, printed?, errors?)));
             *done.0.lock().unwrap_or_else(|e| e.into_inner()) = true;
             done.1.notify_all();
             result
@@ -149,8 +197,11 @@ impl Program {
             let limit = self.time_limit.unwrap_or_default().as_secs();
             return refuse(TOOL_FAILED, format!("{name} was still running after {limit} s and was ended"));
         }
-        let output = result.map_err(io("wait for", Path::new(name)))?;
-        Ok(Output { success: output.status.success(), stdout: output.stdout, stderr: output.stderr })
+        let (status, printed, errors) = result.map_err(io("wait for", Path::new(name)))?;
+        let (Some(stdout), Some(stderr)) = (printed, errors) else {
+            return refuse(TOOL_FAILED, format!("{name} printed more than {} MiB and was ended{why}", limit >> 20));
+        };
+        Ok(Output { success: status.success(), stdout, stderr })
     }
 
     /// Runs it to its end and yields its standard output; a non-zero exit status is an error that says what was being

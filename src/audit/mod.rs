@@ -22,6 +22,7 @@ use crate::finding::{
 use crate::kernel::Kernel;
 use crate::link::SHN_LIVEPATCH;
 use crate::link::symbols_file::VMLINUX;
+use crate::object::sound;
 
 use relocations::KlpSymbol;
 use tables::{At, Fields, Hook, Sizes, Tables};
@@ -81,6 +82,8 @@ const THROWN_AWAY: &[&str] = &[
 pub fn audit(kernel: &Kernel, ko: &Path, known: Option<&BTreeSet<String>>, scratch: &Path) -> Result<Audit> {
     let bytes = std::fs::read(ko).map_err(io("read", ko))?;
     let name = ko.display();
+    sound::check(&bytes)
+        .or_else(|error| refuse(MODULE_INVALID, format!("{name} is not a whole 64-bit ELF file: {error}")))?;
     let file: ElfFile64 = match ElfFile64::parse(&*bytes) {
         Ok(file) => file,
         Err(error) => return refuse(MODULE_INVALID, format!("{name} is not a whole 64-bit ELF file: {error}")),

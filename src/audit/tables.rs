@@ -22,6 +22,11 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// In bytes.
+    pub fn new(func: u64, object: u64, patch: u64) -> Sizes {
+        Sizes { func, object, patch }
+    }
+
     /// Asks the kernel's compiler; `scratch` is a folder to work in.
     pub fn of(kernel: &Kernel, scratch: &std::path::Path) -> Result<Sizes> {
         const ASKED: &str = "#include <linux/livepatch.h>\nchar klp_func_size[sizeof(struct klp_func)];\n\
@@ -98,7 +103,7 @@ impl<'f, 'd> Fields<'f, 'd> {
 
     fn string(&self, (section, offset): At) -> Option<String> {
         let data = self.data(section).get(usize::try_from(offset).ok()?..)?;
-        let text = data.split(|byte| *byte == 0).next()?;
+        let text = data[..data.len().min(LONGEST)].split(|byte| *byte == 0).next()?;
         Some(String::from_utf8_lossy(text).into_owned())
     }
 
@@ -174,16 +179,24 @@ pub fn read(fields: &Fields, sizes: Sizes) -> Option<Tables> {
     (!found.ranges.is_empty()).then_some(found)
 }
 
+/// Names are shorter (KSYM_NAME_LEN of include/linux/kallsyms.h); a longer one is cut, and then names nothing.
+const LONGEST: usize = 512;
+
 /// include/linux/export.h.
 const THIS_MODULE: &str = "__this_module";
 
 fn follow(fields: &Fields, sizes: Sizes, objects: At, found: &mut Tables) {
     let mut at = objects;
-    while let Some(funcs) = fields.here((at.0, at.1 + 8)) {
+    while let Some(funcs) = fields.here((at.0, at.1 + 8))
+        && found.objects.len() <= fields.by_place.len()
+    {
         let name = fields.here(at).and_then(|name| fields.string(name));
         let object = name.unwrap_or_else(|| crate::link::symbols_file::VMLINUX.into());
         let mut func = funcs;
-        while let Some(old) = fields.here(func).and_then(|name| fields.string(name)) {
+        // Tables that share their entries would multiply.
+        while let Some(old) = fields.here(func).and_then(|name| fields.string(name))
+            && found.hooks.len() <= fields.by_place.len()
+        {
             let new = match fields.at((func.0, func.1 + 8)) {
                 Some(Meaning::Here(place)) => fields.symbol_at(*place).unwrap_or_default(),
                 Some(Meaning::Elsewhere(name)) => name.clone(),

@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The files that a `.cmd` file lists, the source first; nothing where it lists none.
-fn listed(text: &str) -> Option<Vec<&str>> {
+pub fn listed(text: &str) -> Option<Vec<&str>> {
     let mut lines = text.lines();
     let mut found = Vec::new();
     let mut lists = false;

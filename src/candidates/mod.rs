@@ -3,7 +3,7 @@
 //! Source files are units themselves. For a header, [`depends`] or [`tree`] lists the units that may include it. That may
 //! be too many: what really changes is decided by preprocessed tokens.
 
-mod depends;
+pub mod depends;
 mod makers;
 mod mentions;
 mod tree;

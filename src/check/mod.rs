@@ -111,7 +111,7 @@ pub const DECLARED: &[&str] = &["-Werror=implicit-function-declaration", "-Werro
 
 /// Compiles the module's source; `errors` are the warnings that count as errors.
 pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: &Path) -> Result<Compiled> {
-    let output = Program::new(&command.compiler)
+    let output = Program::compiler(&command.compiler)
         .args(&command.args)
         .args(errors)
         .args(["-c", "-o"])

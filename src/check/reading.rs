@@ -71,7 +71,7 @@ impl Own {
             if let Some(marker) = line.strip_prefix(b"# ").and_then(|marker| std::str::from_utf8(marker).ok())
                 && let Some((at, rest)) = marker.split_once(' ')
             {
-                number = at.parse().unwrap_or(0);
+                number = at.parse::<u32>().unwrap_or(0).min(i32::MAX as u32);
                 inside = rest.starts_with(&quoted);
                 continue;
             }
@@ -82,7 +82,7 @@ impl Own {
                 own.text.push(b'\n');
                 own.lines.push(number);
             }
-            number += 1;
+            number = number.saturating_add(1);
         }
         own
     }

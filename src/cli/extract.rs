@@ -71,14 +71,7 @@ fn write(file: &Path, text: &str) -> Result<()> {
         return std::fs::write(&followed, text).map_err(io("write", file));
     }
     let file = followed.as_path();
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut made = tempfile::NamedTempFile::new_in(folder).map_err(io("write in", folder))?;
-    made.write_all(text.as_bytes()).map_err(io("write", file))?;
-    // Readable as far as the user's umask lets new files be, which temporary ones aren't.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask());
-    made.as_file().set_permissions(mode).map_err(io("write", file))?;
-    made.persist(file).map_err(|error| io("write", file)(error.error))?;
-    Ok(())
+    scratch::write(file, text.as_bytes(), 0o666 & !umask())
 }
 
 /// Of this process (proc(5), Umask).

@@ -50,10 +50,15 @@ pub fn pieces(source: &str) -> Vec<Piece> {
     let mut words: Vec<(usize, usize)> = Vec::new();
     let mut depth = 0;
     let mut line_start = true;
+    // Does the statement define a function? Its first brace or `=` outside of brackets tells.
+    let mut defines = None;
+    let (mut counted, mut lines) = (0, 1);
     let mut push = |kind: Kind, words: &mut Vec<(usize, usize)>, start: &mut usize, end: usize| {
         let text = &source[*start..end];
         let first = words.first().map_or(end, |word| word.0);
-        let line = source[..first].matches('\n').count() as u32 + 1;
+        lines += source[counted..first].matches('\n').count() as u32;
+        counted = first;
+        let line = lines;
         let words: Vec<String> = words.drain(..).map(|(start, end)| source[start..end].to_string()).collect();
         let name = name(kind, &words);
         pieces.push(Piece { kind, name, line, text: text.into(), words });
@@ -86,15 +91,24 @@ pub fn pieces(source: &str) -> Vec<Piece> {
         words.push((at, end));
         let word = &source[at..end];
         at = end;
+        if depth == 0 && defines.is_none() {
+            let before = words.len().checked_sub(2).map(|index| &source[words[index].0..words[index].1]);
+            match word {
+                "=" => defines = Some(false),
+                "{" => defines = Some(before == Some(")")),
+                _ => {}
+            }
+        }
         match word {
             "(" | "[" | "{" => depth += 1,
             ")" | "]" | "}" => depth -= 1,
             _ => {}
         }
-        let body = word == "}" && depth == 0 && is_function(source, &words);
+        let body = word == "}" && depth == 0 && defines == Some(true);
         if (word == ";" && depth == 0) || body {
             at = line_end(bytes, at);
             push(if body { Kind::Function } else { Kind::Declaration }, &mut words, &mut start, at);
+            defines = None;
         }
     }
     if !source[start..].trim().is_empty() || !words.is_empty() {
@@ -125,22 +139,6 @@ fn directive(bytes: &[u8], start: usize, words: &mut Vec<(usize, usize)>) -> usi
 fn line_end(bytes: &[u8], at: usize) -> usize {
     let end = lex::gap(bytes, at).end;
     if bytes.get(end) == Some(&b'\n') { end + 1 } else { at }
-}
-
-/// Does the `}` at the end close a function's body? Then `)` stands before its `{`, and no `=` at depth 0.
-fn is_function(source: &str, words: &[(usize, usize)]) -> bool {
-    let text = |index: usize| &source[words[index].0..words[index].1];
-    let mut depth = 0;
-    for index in 0..words.len() {
-        match text(index) {
-            "=" if depth == 0 => return false,
-            "{" if depth == 0 => return index > 0 && text(index - 1) == ")",
-            "(" | "[" | "{" => depth += 1,
-            ")" | "]" | "}" => depth -= 1,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// What people call the piece.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Finding, KERNEL_INVALID, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
+use crate::kernel::options;
 use crate::kernel::symvers::module_name;
 
 /// The trees that commands name, as absolute paths.
@@ -70,14 +71,21 @@ pub fn from_cmd_files(trees: Trees<'_>) -> Result<Vec<CompileCommand>> {
         }
         let bytes = std::fs::read(entry.path()).map_err(io("read", entry.path()))?;
         let text = String::from_utf8_lossy(&bytes);
-        // `cmd_FILE := COMMAND`, since 6.2 `savedcmd_FILE := COMMAND`, escaped for make.
-        let Some((_, command)) = text.lines().next().and_then(|line| line.split_once(" := ")) else { continue };
-        let command = command.replace("$(pound)", "#").replace("$$", "$");
-        for part in recipe_parts(&command).filter(|part| may_compile(part)) {
-            commands.extend(compile_command(part, trees)?);
-        }
+        commands.extend(from_cmd_text(&text, trees)?);
     }
     Ok(sorted(commands))
+}
+
+/// Reads the commands out of the text of one `.cmd` file: `cmd_FILE := COMMAND`, since 6.2 `savedcmd_FILE := COMMAND`,
+/// escaped for make.
+pub fn from_cmd_text(text: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand>> {
+    let mut commands = Vec::new();
+    let Some((_, command)) = text.lines().next().and_then(|line| line.split_once(" := ")) else { return Ok(commands) };
+    let command = command.replace("$(pound)", "#").replace("$$", "$");
+    for part in recipe_parts(&command).filter(|part| may_compile(part)) {
+        commands.extend(compile_command(part, trees)?);
+    }
+    Ok(commands)
 }
 
 fn sorted(mut commands: Vec<CompileCommand>) -> Vec<CompileCommand> {
@@ -134,8 +142,16 @@ fn shell_syntax(command: &str) -> Option<char> {
 /// Takes one compiler command apart. Nothing for commands that make no kernel code of C (assembly, preprocessing, vDSO,
 /// modules' generated `.mod.c`); more than one where the object is linked into several modules.
 fn compile_command(command: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand>> {
-    let words = shlex::split(command).unwrap_or_default();
-    let Some(source) = words.last().filter(|word| word.ends_with(".c") && !word.ends_with(".mod.c")) else {
+    let Some(words) = shlex::split(command) else {
+        return refuse(KERNEL_INVALID, format!("the quotes of a compile command don't match: {command}"));
+    };
+    // Hidden behind something of the shell's, a unit would be missing without a word.
+    if let (Some(c), Some(source)) = (shell_syntax(command), words.iter().rev().skip(1).find(|word| is_source(word)))
+        && !is_outside_kernel(&relative(source, trees))
+    {
+        return refuse(KERNEL_INVALID, not_plain(source, c, command));
+    }
+    let Some(source) = words.last().filter(|word| is_source(word)) else {
         return Ok(Vec::new());
     };
     let source = relative(source, trees);
@@ -143,14 +159,15 @@ fn compile_command(command: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand
         return Ok(Vec::new());
     }
     if let Some(c) = shell_syntax(command) {
-        return refuse(
-            KERNEL_INVALID,
-            format!("the compile command of {source} has shell syntax (`{c}`) and can't be reproduced: {command}"),
-        );
+        return refuse(KERNEL_INVALID, not_plain(&source, c, command));
     }
     let mut words = words.into_iter().peekable();
     words.next_if(|word| matches!(word.rsplit('/').next(), Some("ccache" | "distcc" | "sccache")));
     let compiler = words.next().unwrap_or_default();
+    if !options::is_compiler(&compiler, &[trees.source, trees.build]) {
+        let message = format!("the compile command of {source} starts `{compiler}`, which isn't a GCC of this machine's");
+        return refuse(KERNEL_INVALID, message);
+    }
     let (mut args, mut output, mut modname, mut modular) = (Vec::new(), String::new(), String::new(), false);
     while let Some(word) = words.next() {
         if let Some(name) = word.strip_prefix("-DKBUILD_MODNAME=") {
@@ -170,6 +187,9 @@ fn compile_command(command: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand
     if is_outside_kernel(&output) {
         return Ok(Vec::new());
     }
+    let args = options::known(args).or_else(|why| {
+        refuse(KERNEL_INVALID, format!("the compile command of {source} can't be taken over: {why}"))
+    })?;
     // An object of several modules is named `a:b` (scripts/Makefile.lib, modname-multi).
     let objects = if modular { modname.split(':').map(module_name).collect() } else { vec!["vmlinux".to_string()] };
     let command = |object| CompileCommand {
@@ -180,6 +200,15 @@ fn compile_command(command: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand
         object,
     };
     Ok(objects.into_iter().map(command).collect())
+}
+
+/// A C source, and none that modpost generated.
+fn is_source(word: &str) -> bool {
+    word.ends_with(".c") && !word.ends_with(".mod.c") && !word.contains(char::is_whitespace)
+}
+
+fn not_plain(source: &str, c: char, command: &str) -> String {
+    format!("the compile command of {source} has shell syntax (`{c}`) and can't be reproduced: {command}")
 }
 
 /// A path relative to the source tree, or else to the build folder.
@@ -226,12 +255,16 @@ pub struct Commands {
 impl Commands {
     /// Reads the commands of a kernel whose source lies in `tree`.
     pub fn read(path: &Path, tree: &Path) -> Result<Commands> {
-        let text = std::fs::read(path).map_err(io("read", path))?;
+        Commands::parse(&std::fs::read(path).map_err(io("read", path))?, path, tree)
+    }
+
+    /// Reads the text of a `commands.json`; `path` is its name for messages.
+    pub fn parse(text: &[u8], path: &Path, tree: &Path) -> Result<Commands> {
         let invalid = |why: String| {
             let message = format!("{} is not usable ({why}); run `klp-extract prepare` again", path.display());
             Finding::new(KERNEL_INVALID, message)
         };
-        let mut stored: Stored = serde_json::from_slice(&text).map_err(|e| invalid(e.to_string()))?;
+        let mut stored: Stored = serde_json::from_slice(text).map_err(|e| invalid(e.to_string()))?;
         if stored.schema != SCHEMA {
             return Err(invalid(format!("its schema is {}, this program's is {SCHEMA}", stored.schema)).into());
         }

@@ -38,7 +38,7 @@ pub fn read(path: &Path) -> Result<Image> {
 }
 
 /// Why an image can't be decoded; the caller knows which one it is.
-type Decoded<T> = std::result::Result<T, String>;
+pub type Decoded<T> = std::result::Result<T, String>;
 
 /// The ELF file in a `vmlinuz` (bzImage), or a `vmlinux` as it is.
 pub fn vmlinux(path: &Path) -> Result<Vec<u8>> {
@@ -46,11 +46,13 @@ pub fn vmlinux(path: &Path) -> Result<Vec<u8>> {
     unpack(file).or_else(|why| refuse(KERNEL_INVALID, format!("cannot use the kernel image {}: {why}", path.display())))
 }
 
-fn unpack(file: Vec<u8>) -> Decoded<Vec<u8>> {
+/// The vmlinux in the bytes of an image.
+pub fn unpack(file: Vec<u8>) -> Decoded<Vec<u8>> {
     if file.starts_with(object::elf::ELFMAG.as_slice()) { Ok(file) } else { decompress(payload(&file)?) }
 }
 
-fn decode(file: Vec<u8>) -> Decoded<Image> {
+/// Decodes the bytes of a `vmlinuz` or `vmlinux`; the error says what about them can't be used.
+pub fn decode(file: Vec<u8>) -> Decoded<Image> {
     let vmlinux = unpack(file)?;
     let tables = read_only_data(&vmlinux)?;
     let banner = banner(tables).or_else(|| banner(&vmlinux)).ok_or("it holds no `Linux version` banner")?;
@@ -87,7 +89,7 @@ fn u64_at(data: &[u8], at: usize) -> Option<u64> {
 /// The compressed payload of a bzImage, by the boot header's fields `setup_sects` (0x1f1), `header` (0x202), `version`
 /// (0x206), `payload_offset` (0x248) and `payload_length` (0x24c). Scanning for a compressor's magic instead gives
 /// false hits.
-fn payload(file: &[u8]) -> Decoded<&[u8]> {
+pub fn payload(file: &[u8]) -> Decoded<&[u8]> {
     if file.get(0x202..0x206) != Some(b"HdrS") {
         return Err("it is neither an ELF file nor a bzImage".into());
     }
@@ -114,10 +116,11 @@ fn decompress(payload: &[u8]) -> Decoded<Vec<u8>> {
         [0x02, 0x21, 0x4c, 0x18, ..] => legacy_lz4(stream.get(4..).unwrap_or_default()),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let mut vmlinux = Vec::new();
-            let mut decoder =
+            let decoder =
                 ruzstd::decoding::StreamingDecoder::new(stream).map_err(|e| format!("broken zstd payload: {e}"))?;
+            let mut decoder = decoder.take(LARGEST + 1);
             decoder.read_to_end(&mut vmlinux).map_err(|e| format!("broken zstd payload: {e}"))?;
-            Ok(vmlinux)
+            bounded(vmlinux)
         }
         [0x1f, 0x8b, ..] => filter(Program::new("gzip").arg("-dc"), payload),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => filter(Program::new("xz").arg("-dc"), stream),
@@ -130,6 +133,14 @@ fn decompress(payload: &[u8]) -> Decoded<Vec<u8>> {
         }
         _ => Err("its payload is of an unknown compression".into()),
     }
+}
+
+/// The largest vmlinux, in bytes: the kernel maps its own text and data within a gigabyte
+/// (KERNEL_IMAGE_SIZE, arch/x86/include/asm/page_64_types.h).
+const LARGEST: u64 = 1 << 30;
+
+fn bounded(vmlinux: Vec<u8>) -> Decoded<Vec<u8>> {
+    if vmlinux.len() as u64 > LARGEST { Err("its payload unpacks to more than 1 GiB".into()) } else { Ok(vmlinux) }
 }
 
 /// What a program makes of the payload.
@@ -150,8 +161,11 @@ fn legacy_lz4(mut blocks: &[u8]) -> Decoded<Vec<u8>> {
             .map_err(|e| format!("broken LZ4 payload: {e}"))?;
         vmlinux.truncate(start + length);
         blocks = &blocks[4 + size as usize..];
+        if vmlinux.len() as u64 > LARGEST {
+            break;
+        }
     }
-    Ok(vmlinux)
+    bounded(vmlinux)
 }
 
 fn banner(data: &[u8]) -> Option<Banner> {
@@ -196,15 +210,14 @@ fn parse_banner(text: &str) -> Option<Banner> {
 ///
 /// `kallsyms_token_index` is the anchor: 256 increasing 16-bit numbers, preceded by exactly the 256 strings that they
 /// index. The other tables follow from it, in one of the orders that kernels since 4.20 have had.
-fn kallsyms(data: &[u8]) -> Option<Vec<Symbol>> {
+pub fn kallsyms(data: &[u8]) -> Option<Vec<Symbol>> {
     let mut at = 0;
-    while at + 512 <= data.len() {
+    // Starts to try, over all tables: what looks like a token table and is none is rare.
+    let mut left = 2 * FURTHEST / 4;
+    while at + 512 <= data.len() && left > 0 {
         if let Some(table) = token_table(data, at) {
-            let decoded = (0..=table)
-                .rev()
-                .filter(|at| at % 4 == 0)
-                .take((64 << 20) / 4)
-                .find_map(|start| names(data, start, table, at));
+            let starts = (0..=table / 4).rev().map(|number| 4 * number).take(left.min(FURTHEST / 4));
+            let decoded = starts.inspect(|_| left -= 1).find_map(|start| names(data, start, table, at));
             if decoded.is_some() {
                 return decoded;
             }
@@ -213,6 +226,9 @@ fn kallsyms(data: &[u8]) -> Option<Vec<Symbol>> {
     }
     None
 }
+
+/// The most that lies between the number of symbols and the token table, in bytes.
+const FURTHEST: usize = 64 << 20;
 
 const fn aligned(length: usize) -> usize {
     (length + 7) & !7
@@ -260,7 +276,7 @@ fn names(data: &[u8], start: usize, table: usize, index: usize) -> Option<Vec<Sy
         plausible.then_some(markers)
     })?;
     let mut at = names;
-    let mut texts = Vec::with_capacity(count);
+    let mut texts = Vec::new();
     for i in 0..count {
         if i % 256 == 0 && u32_at(data, markers + 4 * (i / 256))? as usize != at - names {
             return None;
@@ -311,7 +327,7 @@ fn absolute(offsets: &[u32], base: u64) -> Vec<u64> {
             |o: u32| if signed(o) >= 0 { u64::from(o) } else { base.wrapping_sub(1).wrapping_add_signed(-signed(o)) };
         return offsets.iter().map(|o| address(*o)).collect();
     }
-    offsets.iter().map(|o| base + u64::from(*o)).collect()
+    offsets.iter().map(|o| base.wrapping_add(u64::from(*o))).collect()
 }
 
 /// Expands one name; its first character is the symbol's kind.

@@ -23,7 +23,8 @@ impl Memory {
             .or_else(|why| refuse(KERNEL_INVALID, format!("cannot use the kernel image {}: {why}", path.display())))
     }
 
-    fn of(vmlinux: Vec<u8>) -> std::result::Result<Memory, String> {
+    /// Reads the bytes of a vmlinux; the error says what about them can't be read.
+    pub fn of(vmlinux: Vec<u8>) -> std::result::Result<Memory, String> {
         let elf = ElfFile64::<object::Endianness>::parse(&*vmlinux).map_err(|e| format!("it is no ELF file: {e}"))?;
         let endian = elf.endian();
         let table = elf.elf_header().sections(endian, &*vmlinux).map_err(|e| format!("broken section headers: {e}"))?;

@@ -10,6 +10,7 @@ pub mod config;
 pub mod image;
 pub mod memory;
 pub mod modules;
+pub mod options;
 pub mod symbols;
 pub mod symvers;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::finding::{Finding, KERNEL_INVALID, KERNEL_UNKNOWN, Result, USAGE, io, refuse};
+use crate::scratch;
 use command::CompileCommand;
 use commands::Commands;
 use config::Config;
@@ -77,13 +79,18 @@ impl Descriptor {
     /// Reads a descriptor; its paths come out absolute.
     pub fn read(path: &Path) -> Result<Descriptor> {
         let path = std::path::absolute(path).map_err(io("find", path))?;
-        let text = std::fs::read_to_string(&path).map_err(io("read", &path))?;
+        let text = std::fs::read(&path).map_err(io("read", &path))?;
+        Descriptor::parse(&text, &path)
+    }
+
+    /// Reads the text of the descriptor at an absolute path.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Descriptor> {
         let invalid = |why: String| {
             let message = format!("{} is not usable ({why}); run `klp-extract prepare` again", path.display());
             Finding::new(KERNEL_INVALID, message)
         };
         // The schema comes first: another one's fields need not be these.
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| invalid(e.to_string()))?;
         if value["schema"] != SCHEMA {
             return Err(invalid(format!("its schema is {}, this program's is {SCHEMA}", value["schema"])).into());
         }
@@ -115,13 +122,7 @@ impl Descriptor {
 
 /// Writes a file so that it is there as a whole or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(io("write", path))?;
-    std::fs::write(file.path(), bytes).map_err(io("write", path))?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(file.path(), readable).map_err(io("write", path))?;
-    file.persist(path).map_err(|e| io("write", path)(e.error))?;
-    Ok(())
+    scratch::write(path, bytes, 0o644)
 }
 
 /// $KLP_EXTRACT_CACHE, else $XDG_CACHE_HOME/klp-extract, else ~/.cache/klp-extract.
@@ -248,8 +249,7 @@ impl Kernel {
             );
         };
         let text = std::fs::read_to_string(path).map_err(io("read", path))?;
-        let symbols: Option<Vec<Symbol>> = text.lines().map(kallsyms_line).collect();
-        match symbols.filter(|symbols| !symbols.is_empty()) {
+        match parse_kallsyms(&text) {
             Some(symbols) => Ok(SymbolTable::new(symbols)),
             None => refuse(KERNEL_INVALID, format!("{} is broken; run `klp-extract prepare` again", path.display())),
         }
@@ -331,6 +331,12 @@ fn get<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     }
     let value = make()?;
     Ok(cell.get_or_init(|| value))
+}
+
+/// Reads symbols as [`kallsyms_text`] writes them; nothing where a line is none, or there is no line.
+pub fn parse_kallsyms(text: &str) -> Option<Vec<Symbol>> {
+    let symbols: Option<Vec<Symbol>> = text.lines().map(kallsyms_line).collect();
+    symbols.filter(|symbols| !symbols.is_empty())
 }
 
 fn kallsyms_line(line: &str) -> Option<Symbol> {

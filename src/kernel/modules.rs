@@ -9,6 +9,7 @@ use object::{Object as _, ObjectSection as _, elf};
 use crate::finding::{Finding, KERNEL_INVALID, Result, io, refuse};
 use crate::kernel::symbols::{Symbol, SymbolTable};
 use crate::kernel::symvers::module_name;
+use crate::object::sound;
 use crate::process::Program;
 
 /// The modules below a folder (`lib/modules/RELEASE`), by the kernel's name of each.
@@ -138,7 +139,9 @@ impl Module {
             .or_else(|e| refuse(KERNEL_INVALID, format!("{} is no usable module: {e}", path.display())))
     }
 
-    fn parse(bytes: &[u8]) -> std::result::Result<Module, String> {
+    /// Reads the bytes of a module; the error says what about them can't be read.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Module, String> {
+        sound::check(bytes)?;
         let file = ElfFile64::<object::Endianness>::parse(bytes).map_err(|e| e.to_string())?;
         let section = file.section_by_name(".modinfo").ok_or("it has no .modinfo section")?;
         let modinfo = section.data().map_err(|e| e.to_string())?;

@@ -23,7 +23,8 @@ pub fn module_name(object: &str) -> String {
     last.strip_suffix(".ko").unwrap_or(last).replace(['-', ','], "_")
 }
 
-fn parse(text: &str) -> std::result::Result<Exports, (u32, String)> {
+/// Reads the text of a `Module.symvers`; the error is the line and what is wrong with it.
+pub fn parse(text: &str) -> std::result::Result<Exports, (u32, String)> {
     let mut exports = Exports::new();
     for (number, line) in (1..).zip(text.lines()) {
         let (symbol, export) = parse_line(line).map_err(|why| (number, why))?;

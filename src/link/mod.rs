@@ -7,7 +7,6 @@
 pub mod symbols_file;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::Path;
 
 use object::LittleEndian;
@@ -22,6 +21,8 @@ use crate::finding::{
     Error, Finding, KLP_OBJECT_NOT_PATCHED, KLP_RELA_SECTION, KLP_SYMBOL_UNUSED, MODULE_ALREADY_LINKED, MODULE_INVALID,
     MODULE_LINK_STALE, Result, SYMBOL_UNRESOLVED, Severity, io,
 };
+use crate::object::sound;
+use crate::scratch;
 use symbols_file::{Entry, VMLINUX};
 
 /// `SHN_LIVEPATCH` of include/uapi/linux/elf.h: the section index of a symbol that livepatch resolves.
@@ -75,13 +76,8 @@ pub fn link(ko: &Path, symbols: &Path) -> Result<LinkReport> {
 
 /// Nobody ever sees half a module: the new file takes the old one's place in one step, with its permissions.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io("write in", folder))?;
-    file.write_all(bytes).map_err(io("write", path))?;
     let permissions = std::fs::metadata(path).map_err(io("read", path))?.permissions();
-    file.as_file().set_permissions(permissions).map_err(io("write", path))?;
-    file.persist(path).map_err(|e| io("replace", path)(e.error))?;
-    Ok(())
+    scratch::write(path, bytes, std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o7777)
 }
 
 /// [`link`] on bytes: the new file, or `None` where nothing is to change. `name` is what findings call the file.
@@ -139,6 +135,7 @@ fn inspect(data: &[u8]) -> std::result::Result<Module<'_>, String> {
     if data.ends_with(SIGNATURE_MARK) {
         return Err("the module is signed; sign it after `link`, its signature would be lost".into());
     }
+    sound::check(data).map_err(|e| format!("not a whole 64-bit ELF file: {e}"))?;
     let file = ElfFile64::<LittleEndian>::parse(data).map_err(|e| format!("not a whole 64-bit ELF file: {e}"))?;
     let header = file.elf_header();
     let kind = (header.e_type(LittleEndian), header.e_machine(LittleEndian));

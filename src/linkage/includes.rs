@@ -325,7 +325,7 @@ pub fn completed(
 /// Does a file of nothing but these includes compile without a warning?
 fn compiles(includes: &[Include], module: &CompileCommand, build: &Path, scratch: &Path) -> Result<bool> {
     let stub = written(includes, scratch)?;
-    let program = Program::new(&module.compiler).args(&module.args).args(["-Werror", "-fsyntax-only"]).arg(stub);
+    let program = Program::compiler(&module.compiler).args(&module.args).args(["-Werror", "-fsyntax-only"]).arg(stub);
     Ok(program.folder(build).output()?.success)
 }
 
@@ -373,7 +373,7 @@ fn reached(
     scratch: &Path,
 ) -> Result<BTreeSet<String>> {
     let stub = written(includes, scratch)?;
-    let output = Program::new(&module.compiler)
+    let output = Program::compiler(&module.compiler)
         .args(&module.args)
         .args(["-w", "-M"])
         .arg(&stub)

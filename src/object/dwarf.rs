@@ -14,6 +14,7 @@ use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTar
 use gimli::constants::*;
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian};
 
+use super::sound;
 use super::types::{Kind, Layout, Member, Prototype, Types};
 
 /// Types that name each other without end would make endless text; C's are never this deep.
@@ -45,6 +46,7 @@ struct Unit {
 
 /// Reads an object file; the error says what about it can't be read.
 pub fn read(bytes: &[u8]) -> Result<Types, String> {
+    sound::check(bytes)?;
     let file: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|e| e.to_string())?;
     let sections = gimli::DwarfSections::load(|id| relocated(&file, id.name()))?;
     let dwarf = sections.borrow(|data| EndianSlice::new(data, LittleEndian));
@@ -69,7 +71,7 @@ pub fn relocated<'d>(file: &ElfFile64<'d>, name: &str) -> Result<Cow<'d, [u8]>, 
         let value = (symbol.address() as i64).wrapping_add(relocation.addend());
         let width = usize::from(relocation.size() / 8);
         let start = offset as usize;
-        match data.get_mut(start..start + width) {
+        match data.get_mut(start..start.saturating_add(width)) {
             Some(field) if width <= 8 => field.copy_from_slice(&value.to_le_bytes()[..width]),
             _ => return Err(format!("a relocation lies outside of {name}")),
         }
@@ -135,7 +137,7 @@ fn entry<'a>(
         of: of(DW_AT_type).or_else(|| of(DW_AT_abstract_origin)),
         size: number(DW_AT_byte_size),
         alignment: number(DW_AT_alignment),
-        offset: number(DW_AT_data_bit_offset).unwrap_or(bytes * 8),
+        offset: number(DW_AT_data_bit_offset).unwrap_or(bytes.wrapping_mul(8)),
         bits: number(DW_AT_bit_size),
         count: number(DW_AT_count).or_else(|| number(DW_AT_upper_bound).map(|last| last.wrapping_add(1))),
         value: value(entry),
@@ -209,16 +211,21 @@ impl Unit {
         None
     }
 
-    fn size(&self, of: Option<usize>) -> Option<u64> {
-        let entry = self.entries.get(&self.behind_names(of)?)?;
-        match entry.tag {
-            DW_TAG_array_type => {
-                let counts = entry.children.iter().map(|child| self.entries[child].count.unwrap_or(0));
-                self.size(entry.of).map(|size| counts.fold(size, u64::wrapping_mul))
+    fn size(&self, mut of: Option<usize>) -> Option<u64> {
+        let mut elements = 1u64;
+        for _ in 0..DEPTH {
+            let entry = self.entries.get(&self.behind_names(of)?)?;
+            match entry.tag {
+                DW_TAG_array_type => {
+                    let counts = entry.children.iter().map(|child| self.entries[child].count.unwrap_or(0));
+                    elements = counts.fold(elements, u64::wrapping_mul);
+                    of = entry.of;
+                }
+                DW_TAG_pointer_type => return Some(elements.wrapping_mul(entry.size.unwrap_or(8))),
+                _ => return entry.size.map(|size| elements.wrapping_mul(size)),
             }
-            DW_TAG_pointer_type => Some(entry.size.unwrap_or(8)),
-            _ => entry.size,
         }
+        None
     }
 
     fn layout(&self, offset: usize, kind: Kind) -> Layout {
@@ -247,7 +254,7 @@ impl Unit {
             if child.tag != DW_TAG_member {
                 continue;
             }
-            let offset = base + child.offset;
+            let offset = base.wrapping_add(child.offset);
             let of = self.behind_names(child.of);
             let record = of.filter(|of| {
                 self.is_anonymous(*of)
@@ -261,7 +268,7 @@ impl Unit {
                 self.members(&self.entries[&record], &inner, offset, found, depth - 1);
                 continue;
             }
-            let bits = child.bits.or_else(|| self.size(child.of).map(|size| size * 8)).unwrap_or(0);
+            let bits = child.bits.or_else(|| self.size(child.of).map(|size| size.wrapping_mul(8))).unwrap_or(0);
             found.push(Member {
                 name: format!("{prefix}{name}"),
                 offset,
@@ -304,8 +311,11 @@ impl Unit {
     fn is_function_pointer(&self, of: Option<usize>) -> bool {
         let mut of = self.behind_names(of);
         // A table of them is one too.
-        while let Some(entry) = of.and_then(|of| self.entries.get(&of)).filter(|e| e.tag == DW_TAG_array_type) {
-            of = self.behind_names(entry.of);
+        for _ in 0..DEPTH {
+            match of.and_then(|of| self.entries.get(&of)) {
+                Some(entry) if entry.tag == DW_TAG_array_type => of = self.behind_names(entry.of),
+                _ => break,
+            }
         }
         let Some(entry) = of.and_then(|of| self.entries.get(&of)) else { return false };
         let behind = self.behind_names(entry.of).and_then(|of| self.entries.get(&of));

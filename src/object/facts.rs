@@ -13,7 +13,7 @@ use ::object::{SectionFlags, SymbolKind};
 
 use crate::finding::{OBJECT_INVALID, Result, io, refuse};
 
-use super::references;
+use super::{references, sound};
 pub use super::references::{Call, DataReference, Holder, Reference};
 
 /// Symbol binding (ELF `st_info`).
@@ -177,6 +177,7 @@ impl Facts {
     }
 
     fn parse(bytes: &[u8]) -> std::result::Result<Facts, String> {
+        sound::check(bytes)?;
         let file: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|e| e.to_string())?;
         if file.architecture() != ::object::Architecture::X86_64 || file.kind() != ::object::ObjectKind::Relocatable {
             return Err("it is not a relocatable x86-64 ELF file".into());
@@ -224,6 +225,7 @@ impl Facts {
 
     /// Only the sections with their relocations, of an object file or a module, by ELF's section index.
     pub fn sections(bytes: &[u8]) -> std::result::Result<Vec<Section>, String> {
+        sound::check(bytes)?;
         let file: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|e| e.to_string())?;
         read_sections(&file)
     }

@@ -12,6 +12,7 @@ pub mod layout;
 pub mod provenance;
 pub mod references;
 pub mod running;
+pub mod sound;
 pub mod statics;
 pub mod types;
 
@@ -61,7 +62,7 @@ pub fn compile(command: &CompileCommand, source: &Path, build: &Path, out: &Path
 /// As [`compile`], kept in the cache: for a TU whose command line is the same in every run. `preprocessed` is what GCC
 /// makes of it with the same arguments, on which everything else in the object depends.
 pub fn compile_once(command: &CompileCommand, source: &Path, build: &Path, preprocessed: &[u8]) -> Result<Compiled> {
-    let version = Program::new(&command.compiler).arg("--version").run("ask the compiler for its version")?;
+    let version = Program::compiler(&command.compiler).arg("--version").run("ask the compiler for its version")?;
     let key = Key::new("unit").with(command.compiler.as_bytes()).with(&version).with(preprocessed);
     let key = command.args.iter().fold(key, |key, arg| key.with(arg.as_bytes()));
     let files = cache::entry(key, &[OBJECT, REPORT], |folder| make(command, source, build, folder))?;
@@ -80,7 +81,7 @@ fn make(command: &CompileCommand, source: &Path, build: &Path, out: &Path) -> Re
     // name must end in a slash, or it is taken for a prefix of the file names.
     let mut folder = out.clone().into_os_string();
     folder.push("/");
-    Program::new(&command.compiler)
+    Program::compiler(&command.compiler)
         .args(&command.args)
         .arg("-fdump-ipa-clones")
         // The assembler keeps local labels: they tell where each constant begins that has no symbol.

@@ -85,7 +85,7 @@ fn list(reasons: &Reasons) -> String {
 /// What is known to differ between the running kernel and what is compiled here, each as a line; else what is left.
 fn causes(kernel: &Kernel, command: &CompileCommand) -> Vec<String> {
     let mut causes = Vec::new();
-    let version = Program::new(&command.compiler).arg("--version").output();
+    let version = Program::compiler(&command.compiler).arg("--version").output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let used = version.lines().next().unwrap_or_default();
     let built = kernel.descriptor.compiler.as_deref().or(kernel.config("CC_VERSION_TEXT"));

@@ -58,6 +58,12 @@ pub(super) struct Found {
 pub(super) fn scan(facts: &Facts) -> std::result::Result<Found, String> {
     let mut found =
         Found { calls: Vec::new(), references: Vec::new(), data_references: Vec::new(), exports: BTreeSet::new() };
+    // Functions that overlap would be decoded again and again; aliases are one.
+    let code: u64 = facts.functions.iter().map(|function| function.size).fold(0, u64::saturating_add);
+    let bytes: u64 = facts.sections.iter().map(|section| section.data.len() as u64).sum();
+    if code > 4 * bytes {
+        return Err("its functions overlap".into());
+    }
     for index in 0..facts.functions.len() {
         scan_function(facts, FunctionId(index), &mut found)?;
     }

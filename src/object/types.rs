@@ -100,10 +100,15 @@ pub struct Types {
 /// The types of a unit. `command` must name the tree that is meant; `out` is a scratch folder of this call's own.
 pub fn read(command: &CompileCommand, build: &Path, out: &Path) -> Result<Types> {
     let bytes = with_debug_information(command, build, out)?;
-    match dwarf::read(&bytes) {
+    match of(&bytes) {
         Ok(types) => Ok(types),
         Err(why) => refuse(OBJECT_INVALID, format!("the types of {} can't be read: {why}", command.source)),
     }
+}
+
+/// The types of an object file's debug information; the error says what about it can't be read.
+pub fn of(object: &[u8]) -> std::result::Result<Types, String> {
+    dwarf::read(object)
 }
 
 /// The object file of a unit, compiled with debug information. Arguments as for [`read`].
@@ -112,7 +117,7 @@ pub fn with_debug_information(command: &CompileCommand, build: &Path, out: &Path
     let object = out.join("types.o");
     // Whatever the kernel's own choice: plain DWARF in the object itself.
     let debug = ["-g", "-fno-eliminate-unused-debug-types", "-gno-split-dwarf", "-gz=none", "-w"];
-    Program::new(&command.compiler)
+    Program::compiler(&command.compiler)
         .args(&command.args)
         .args(debug)
         .args([OsString::from("-c"), "-o".into(), object.clone().into(), (&command.source).into()])

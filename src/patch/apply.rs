@@ -269,6 +269,10 @@ fn explain(hunk: &Hunk, source: &[&[u8]], expected: i64) -> String {
         Some(line) => format!("`{}`", String::from_utf8_lossy(line).trim_end_matches('\n').replace('\r', "\\r")),
         None => "the end of the file".into(),
     };
+    // The places are ranked line by line; so large a hunk wasn't made by hand, nor will it be read by one.
+    if old.len().saturating_mul(source.len()) > 50_000_000 {
+        return format!("hunk {header} matches nowhere");
+    }
     let count = |at: usize| (0..old.len()).filter(|i| source.get(at + i) == Some(&old[*i])).count();
     let rank = |at: &usize| (count(*at), std::cmp::Reverse((*at as i64 - expected).unsigned_abs()));
     let bare = |line: &[u8]| line.strip_suffix(b"\n").map(|l| l.strip_suffix(b"\r").unwrap_or(l).to_vec());

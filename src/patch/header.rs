@@ -1,5 +1,7 @@
 //! What surrounds a diff: mails, and the subject, commit, CVE and trailers that they carry.
 
+use std::collections::BTreeSet;
+
 use mailparse::MailHeaderMap as _;
 use serde::{Deserialize, Serialize};
 
@@ -40,13 +42,13 @@ pub(super) fn messages(name: &str, bytes: &[u8]) -> Result<Vec<Message>> {
     }
     starts.push(bytes.len());
     let mut all = Vec::new();
+    let mut first_line = 1;
     for pair in starts.windows(2) {
         let text = &bytes[pair[0]..pair[1]];
-        if text.iter().all(u8::is_ascii_whitespace) {
-            continue;
+        if !text.iter().all(u8::is_ascii_whitespace) {
+            all.push(message(name, text, first_line)?);
         }
-        let first_line = 1 + count_lines(&bytes[..pair[0]]);
-        all.push(message(name, text, first_line)?);
+        first_line += count_lines(text);
     }
     Ok(all)
 }
@@ -176,11 +178,9 @@ fn describe(header: &mut Header, prose: &str) {
             header.trailers.push((key.to_string(), value.trim().to_string()));
         }
     }
-    for cve in cves(header.subject.as_deref().unwrap_or_default()).into_iter().chain(cves(prose)) {
-        if !header.cves.contains(&cve) {
-            header.cves.push(cve);
-        }
-    }
+    let mut known = BTreeSet::new();
+    let all = cves(header.subject.as_deref().unwrap_or_default()).into_iter().chain(cves(prose));
+    header.cves.extend(all.filter(|cve| known.insert(cve.clone())));
 }
 
 fn is_trailer(key: &str) -> bool {

@@ -3,6 +3,8 @@
 //! Without them a patch moves the line numbers of all that follows it, and every function with a WARN_ON below would
 //! differ in its tokens and in its object code.
 
+use std::collections::BTreeSet;
+
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::unit::lex;
@@ -12,10 +14,14 @@ pub fn keep_lines(old: &[u8], new: &[u8]) -> Vec<u8> {
     let (old_lines, new_lines) = (split(old), split(new));
     let safe = safe_lines(new, new_lines.len());
     let mut number: Vec<Option<usize>> = vec![None; new_lines.len()];
-    for operation in capture_diff_slices(Algorithm::Myers, &old_lines, &new_lines) {
+    // What one side alone has is in no common sequence; without it, texts that have nothing in common take no time.
+    let (old_common, new_common) = (common(&old_lines, &new_lines), common(&new_lines, &old_lines));
+    let old_texts: Vec<&[u8]> = old_common.iter().map(|at| old_lines[*at]).collect();
+    let new_texts: Vec<&[u8]> = new_common.iter().map(|at| new_lines[*at]).collect();
+    for operation in capture_diff_slices(Algorithm::Myers, &old_texts, &new_texts) {
         if let DiffOp::Equal { old_index, new_index, len } = operation {
             for offset in 0..len {
-                number[new_index + offset] = Some(old_index + offset + 1);
+                number[new_common[new_index + offset]] = Some(old_common[old_index + offset] + 1);
             }
         }
     }
@@ -33,6 +39,12 @@ pub fn keep_lines(old: &[u8], new: &[u8]) -> Vec<u8> {
         shown += 1;
     }
     text
+}
+
+/// Indices of the lines that the other side has too.
+fn common(lines: &[&[u8]], others: &[&[u8]]) -> Vec<usize> {
+    let others: BTreeSet<&[u8]> = others.iter().copied().collect();
+    (0..lines.len()).filter(|at| others.contains(lines[*at])).collect()
 }
 
 fn split(text: &[u8]) -> Vec<&[u8]> {

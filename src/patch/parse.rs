@@ -176,7 +176,8 @@ impl<'a> Parser<'a> {
     fn git_names(&self) -> Result<Option<(String, String)>> {
         let line = self.lines[self.at].trim_ascii_end();
         let Ok(text) = std::str::from_utf8(&line[b"diff --git ".len()..]) else { return Ok(None) };
-        if text.starts_with('"') {
+        // Two names of PATH_MAX bytes; each blank is a place to cut at.
+        if text.starts_with('"') || text.len() > 2 * 4096 + 1 {
             return Ok(None);
         }
         let same = |a: &str, b: &str| a == b || Some(after(a, 1)) == Some(after(b, 1)) && !after(a, 1).is_empty();

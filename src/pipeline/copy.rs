@@ -85,11 +85,11 @@ pub fn copy(request: &Request, folder: &Path, scratch: &Path) -> Result<Copy> {
 
 /// Does GCC compile the unit at all? Else its own messages say more than any of ours.
 fn accepted(command: &CompileCommand, folder: &Path, scratch: &Path) -> Result<()> {
-    let version = Program::new(&command.compiler).arg("--version").folder(folder).output()?;
+    let version = Program::compiler(&command.compiler).arg("--version").folder(folder).output()?;
     if String::from_utf8_lossy(&version.stdout).contains("clang") {
         return refuse(USAGE, format!("{} is clang; the front end needs GCC", command.compiler));
     }
-    let program = Program::new(&command.compiler).args(&command.args).args(["-w", "-S", "-o"]);
+    let program = Program::compiler(&command.compiler).args(&command.args).args(["-w", "-S", "-o"]);
     let program = program.arg(scratch.join("unit.s")).arg(&command.source).folder(folder);
     program.run(&format!("compile {}", command.source)).map(|_| ())
 }

@@ -248,7 +248,7 @@ fn from_dry_run(trees: Trees<'_>, folder: &Path) -> Result<Vec<CompileCommand>> 
         );
     }
     let compiler = compiler(&Config::read(&trees.build.join(".config"))?)?;
-    let scratch = scratch::Folder::within(folder, ".dry-run-")?;
+    let scratch = scratch::Folder::within(folder, ".dry-run.")?;
     copy_prepared(trees.build, scratch.path())?;
     let scratch = scratch.path();
     // Nothing is made, so rules that need made files fail: go on with the others.

@@ -8,6 +8,7 @@ use crate::kernel::{self, Descriptor, Origin, write_whole};
 use crate::prepare::packages::{self, Package, find};
 use crate::prepare::{Progress, build, decode_image, finished, lock};
 use crate::process::Program;
+use crate::scratch;
 
 /// The three packages that a prepared kernel is made of, all of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,18 +162,22 @@ fn remove_scratch(folder: &Path) -> Result<()> {
 fn in_one_step(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     if !folder.is_dir() {
         let beside = folder.parent().unwrap_or(Path::new("/"));
-        let scratch = tempfile::Builder::new().prefix(".unpack-").tempdir_in(beside).map_err(io("write in", beside))?;
+        let scratch = scratch::Folder::within(beside, ".unpack.")?;
         let inner = scratch.path().join("content");
         std::fs::create_dir(&inner).map_err(io("create", &inner))?;
         fill(&inner)?;
-        std::fs::rename(&inner, folder).map_err(io("rename", &inner))?;
+        match std::fs::rename(&inner, folder) {
+            // Another run was faster.
+            Err(_) if folder.is_dir() => {}
+            renamed => renamed.map_err(io("rename", &inner))?,
+        }
     }
     Ok(folder.into())
 }
 
 /// The source package holds one archive, and that one folder.
 fn unpack_source(package: &Package, file: &Path, into: &Path, progress: Progress<'_>) -> Result<()> {
-    let scratch = tempfile::tempdir_in(into.parent().unwrap_or(into)).map_err(io("write in", into))?;
+    let scratch = scratch::Folder::within(into.parent().unwrap_or(into), ".package.")?;
     packages::unpack(package, file, scratch.path(), progress)?;
     let archive = find(scratch.path(), &[format!("usr/src/{}.tar.xz", package.name)])?;
     progress(&format!("unpack {}.tar.xz", package.name));

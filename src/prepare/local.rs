@@ -65,7 +65,7 @@ pub fn local(options: &LocalOptions, progress: Progress<'_>) -> Result<Descripto
     }
     let all = folder.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(all).map_err(io("create", all))?;
-    let scratch = scratch::Folder::within(all, ".prepare-")?;
+    let scratch = scratch::Folder::within(all, ".prepare.")?;
     let commands = build::commands_of(trees, scratch.path(), progress)?;
     check_commands(&commands, trees)?;
     let made = scratch.path().join("kernel");

@@ -6,6 +6,7 @@ use crate::finding::{KERNEL_INVALID, KERNEL_UNKNOWN, Result, TOOL_FAILED, io, re
 use crate::kernel::sha256;
 use crate::prepare::Progress;
 use crate::process::Program;
+use crate::scratch;
 
 /// One version of one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub(super) fn fetch(package: &Package, downloads: &Path, offline: bool, progress
         );
     }
     progress(&format!("download {name} {version}"));
-    let scratch = tempfile::tempdir_in(downloads).map_err(io("write in", downloads))?;
+    let scratch = scratch::Folder::within(downloads, ".download.")?;
     let doing = format!("download {name} {version}; `apt-get update` may help");
     Program::new("apt-get")
         .args(["-q", "download"])

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::finding::{Result, io};
 use crate::folder::{Folder, PRISTINE};
+use crate::scratch;
 
 use merge::Outcome;
 
@@ -47,8 +48,7 @@ fn is_product(name: &str) -> bool {
 pub fn write(folder: &Folder, merged: &Merged, contents: &[(String, Vec<u8>)]) -> Result<()> {
     let path = folder.path.canonicalize().map_err(io("find", &folder.path))?;
     let parent = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let scratch = tempfile::Builder::new().prefix(".livepatch-").tempdir_in(&parent);
-    let scratch = scratch.map_err(io("create a folder in", &parent))?;
+    let scratch = scratch::Folder::within(&parent, output::BESIDE)?;
     let made = scratch.path().join("new");
     copy_others(&path, &made, folder)?;
     for (name, bytes) in contents {
@@ -65,8 +65,8 @@ pub fn write(folder: &Folder, merged: &Merged, contents: &[(String, Vec<u8>)]) -
             put(&made.join(name), text.as_bytes())?;
         }
     }
-    std::fs::rename(&path, scratch.path().join("old")).map_err(io("replace", &path))?;
-    std::fs::rename(&made, &path).map_err(io("create", &path))
+    // Never is there a moment in which the hand's edits are nowhere but in a scratch folder.
+    scratch::swap(&made, &path)
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {

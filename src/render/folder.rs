@@ -97,11 +97,16 @@ impl Module {
     /// `io`; `usage` for a folder that `create` of this version didn't write.
     pub fn read(folder: &Path) -> Result<Module> {
         let path = folder.join(json::FILE);
-        let text = std::fs::read(&path).map_err(io("read", &path))?;
-        match serde_json::from_slice::<Module>(&text) {
+        Module::parse(&std::fs::read(&path).map_err(io("read", &path))?, folder)
+    }
+
+    /// Reads the text of the `livepatch.json` in a folder.
+    pub fn parse(text: &[u8], folder: &Path) -> Result<Module> {
+        let path = folder.join(json::FILE);
+        match serde_json::from_slice::<Module>(text) {
             Ok(module) if module.schema == json::SCHEMA => Ok(Module { folder: folder.to_path_buf(), ..module }),
             Ok(module) => refuse(USAGE, other_schema(&path, module.schema)),
-            Err(error) => match serde_json::from_slice::<serde_json::Value>(&text)
+            Err(error) => match serde_json::from_slice::<serde_json::Value>(text)
                 .ok()
                 .and_then(|v| v["schema"].as_u64())
             {

@@ -10,7 +10,7 @@ use crate::finding::{Finding, Severity};
 const AROUND: usize = 2;
 
 /// How text looks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
     pub color: bool,
 }

@@ -4,8 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::finding::{Finding, OUTPUT_EXISTS, Result, io};
 use crate::kernel::sha256_of;
+use crate::scratch;
 
 use super::json;
+
+/// Begins the names of scratch folders beside a module's.
+pub const BESIDE: &str = ".livepatch.";
 
 /// What became of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +36,7 @@ pub fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Written> {
         _ => PathBuf::from("."),
     };
     std::fs::create_dir_all(&parent).map_err(io("create", &parent))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".livepatch-")
-        .tempdir_in(&parent)
-        .map_err(io("create a folder in", &parent))?;
+    let scratch = scratch::Folder::within(&parent, BESIDE)?;
     let made = scratch.path().join("new");
     std::fs::create_dir(&made).map_err(io("create", &made))?;
     for (name, text) in files {
@@ -45,10 +46,11 @@ pub fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Written> {
         std::fs::write(&path, text).map_err(io("write", &path))?;
     }
     if exists {
-        std::fs::rename(folder, scratch.path().join("old")).map_err(io("replace", folder))?;
+        scratch::swap(&made, folder)?;
+        return Ok(Written::Replaced);
     }
     std::fs::rename(&made, folder).map_err(io("create", folder))?;
-    Ok(if exists { Written::Replaced } else { Written::New })
+    Ok(Written::New)
 }
 
 /// Refuses a folder that isn't what an earlier run wrote: hand edits are never overwritten.

@@ -16,8 +16,17 @@ use super::text::{Macro, MacroId, Reader};
 /// No id: the token is not from a macro.
 pub const NONE: u32 = u32::MAX;
 
-/// More tokens than this in one unit are a macro bomb; the largest unit of the kernel has about 5 million.
-const TOKEN_BUDGET: usize = 64 << 20;
+/// More tokens than this made by the macros of one unit are a macro bomb; the largest unit of the kernel has about 5 million.
+const TOKEN_BUDGET: u64 = 32 << 20;
+
+/// Tokens that are looked at or copied on the way, and bytes that `#` and `##` make: names that double are bombs too.
+const WORK_BUDGET: u64 = 1 << 30;
+
+/// Invocations in arguments of invocations: each takes a few hundred bytes of stack. Those of the kernel nest a few dozen deep.
+const NESTING: u32 = 400;
+
+/// Offsets are 32 bits wide, and lines add up to twice as much.
+const LONGEST: usize = i32::MAX as usize;
 
 /// A token of the expanded unit.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +166,11 @@ struct Expander {
     names: Builtins,
     base_file: String,
     prefixes: Vec<(String, String)>,
-    budget: usize,
+    budget: u64,
+    work: u64,
+    nesting: u32,
+    /// A limit was reached: nothing more is read.
+    exhausted: bool,
     problem: Option<String>,
 }
 
@@ -166,6 +179,9 @@ struct Expander {
 /// `text` is the output of `gcc -E -fdirectives-only`, `base_file` the source as named on the command line, and
 /// `prefixes` the command line's `-fmacro-prefix-map` pairs.
 pub fn expand(text: Vec<u8>, base_file: &str, prefixes: &[(String, String)]) -> Result<Expanded> {
+    if text.len() > LONGEST {
+        return refuse(FRONT_END, format!("{base_file}: the preprocessed text has more than 2 GiB"));
+    }
     let mut interner = Interner::default();
     let names = Builtins {
         line: interner.intern(b"__LINE__"),
@@ -193,6 +209,9 @@ pub fn expand(text: Vec<u8>, base_file: &str, prefixes: &[(String, String)]) -> 
         base_file: base_file.to_string(),
         prefixes: prefixes.to_vec(),
         budget: TOKEN_BUDGET,
+        work: WORK_BUDGET,
+        nesting: 0,
+        exhausted: false,
         problem: None,
     };
     let mut tokens: Vec<Token> = Vec::with_capacity(capacity);
@@ -232,8 +251,24 @@ impl Expander {
         }
     }
 
+    /// Ends the expansion where a limit is reached.
+    fn exhaust(&mut self, problem: String) {
+        self.exhausted = true;
+        self.problem.get_or_insert(problem);
+    }
+
+    fn spend(&mut self, work: usize) {
+        self.work = self.work.saturating_sub(work as u64);
+        if self.work == 0 {
+            self.exhaust(format!("to expand its macros takes more than {WORK_BUDGET} steps"));
+        }
+    }
+
     /// The next token, not yet expanded.
     fn raw(&mut self) -> Token {
+        if self.exhausted {
+            return Token::end();
+        }
         loop {
             match self.contexts.last_mut() {
                 None => return self.file_token(),
@@ -409,9 +444,16 @@ impl Expander {
                 || token.painted
                 || (token.symbol > self.names.last && self.reader.defined(token.symbol).is_none())
         };
-        if argument.iter().all(inert) {
+        let is_inert = argument.iter().all(inert);
+        self.spend(argument.len());
+        if is_inert {
             return argument.to_vec();
         }
+        if self.nesting == NESTING {
+            self.exhaust(format!("macro invocations are nested more than {NESTING} deep"));
+            return Vec::new();
+        }
+        self.nesting += 1;
         let tokens = Rc::new(argument.to_vec());
         self.contexts.push(Context { tokens, next: 0, macro_id: None, barrier: true });
         let depth = self.contexts.len();
@@ -426,6 +468,8 @@ impl Expander {
         while self.contexts.len() >= depth {
             self.leave_context();
         }
+        self.nesting -= 1;
+        self.spend(expanded.len());
         expanded
     }
 
@@ -438,6 +482,7 @@ impl Expander {
                 .as_ref()
                 .is_some_and(|a| a.last().is_some_and(|last| last.as_ref().is_some_and(|v| !v.is_empty())));
         let body = definition.body_for(has_variable);
+        self.spend(body.len());
         let template = Token {
             expansion,
             invocation: name.invocation,
@@ -497,10 +542,9 @@ impl Expander {
         if let Some(first) = out.first_mut() {
             first.space = name.space;
         }
-        self.budget = self.budget.saturating_sub(out.len());
+        self.budget = self.budget.saturating_sub(out.len() as u64);
         if self.budget == 0 {
-            self.problem.get_or_insert(format!("macros expand to more than {TOKEN_BUDGET} tokens"));
-            out.clear();
+            self.exhaust(format!("macros expand to more than {TOKEN_BUDGET} tokens"));
         }
         *self.disabled(id) = true;
         self.contexts.push(Context { tokens: Rc::new(out), next: 0, macro_id: Some(id), barrier: false });
@@ -516,6 +560,8 @@ impl Expander {
         let interner = &mut self.reader.interner;
         let text = [interner.text(left.symbol), interner.text(right.symbol)].concat();
         let (end, kind) = lex::token(&text, 0);
+        self.spend(text.len());
+        let interner = &mut self.reader.interner;
         if end != text.len() {
             let shown = String::from_utf8_lossy(&text).into_owned();
             self.problem.get_or_insert(format!("`##` makes `{shown}`, which is no token"));
@@ -547,16 +593,22 @@ impl Expander {
         }
         text.push(b'"');
         let symbol = interner.intern(&text);
+        self.spend(text.len());
         let builtin = argument.iter().any(|token| token.builtin);
         Token { symbol, kind: Kind::String, builtin, ..*template }
     }
 
     /// `_Pragma ( "..." )` as the `#pragma` that it stands for (C11 6.10.9).
     fn pragma_operator(&mut self, name: &Token) -> Option<Token> {
-        self.next();
-        let string = self.next();
-        self.next();
+        let [open, string, close] = [self.next(), self.next(), self.next()];
+        let is_operand = string.kind == Kind::String && (open.symbol, close.symbol) == (self.names.open, self.names.close);
+        if !is_operand {
+            self.problem.get_or_insert("_Pragma takes a parenthesised string".into());
+            return None;
+        }
         let text = self.reader.interner.text(string.symbol);
+        // `L"..."` too (C11 6.10.9).
+        let text = &text[text.iter().position(|byte| *byte == b'"').unwrap_or(0)..];
         let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
         let mut line = Vec::with_capacity(inner.len());
         let mut bytes = inner.iter().copied().peekable();

@@ -6,6 +6,9 @@ use crate::finding::Result;
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 
+/// The longest preprocessed text, in bytes; the longest of the kernel have some 50 million.
+const TEXT_LIMIT: u64 = 128 << 20;
+
 /// The unit with every conditional and include run and no macro expanded.
 pub fn directives_only(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
     preprocess(command, build, &["-fdirectives-only"])
@@ -27,12 +30,13 @@ pub fn expanded(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
 }
 
 fn preprocess(command: &CompileCommand, build: &Path, extra: &[&str]) -> Result<Vec<u8>> {
-    Program::new(&command.compiler)
+    Program::compiler(&command.compiler)
         .args(&command.args)
         .args(["-w", "-E"])
         .args(extra)
         .args(["-o", "-", &command.source])
         .folder(build)
+        .output_limit(TEXT_LIMIT, ": macros expand to too much")
         .run(&format!("preprocess {}", command.source))
 }
 

@@ -83,12 +83,15 @@ impl Words {
     }
 }
 
+/// Braces outside of brackets in one statement that may begin a function's body; more than a few are no C.
+const BRACES: usize = 64;
+
 /// Cuts a unit's tokens into statements.
 pub fn statements(tokens: &[Symbol], interner: &mut Interner) -> Vec<Statement> {
     let words = Words::new(interner);
     let interner = &*interner;
     let mut found = Vec::new();
-    let (mut start, mut at, mut depth, mut initialiser) = (0, 0, 0i32, false);
+    let (mut start, mut at, mut depth, mut initialiser, mut braces) = (0, 0, 0i32, false, 0);
     // Behind the parameter names of an old-style definition.
     let mut parameters: Option<usize> = None;
     while at < tokens.len() {
@@ -101,7 +104,9 @@ pub fn statements(tokens: &[Symbol], interner: &mut Interner) -> Vec<Statement> 
         } else if token == words.equals && depth == 0 {
             initialiser = true;
         } else if token == words.open_brace {
-            let opens = depth == 0 && !initialiser;
+            // Each look goes back over the statement.
+            braces += 1;
+            let opens = depth == 0 && !initialiser && braces <= BRACES;
             let behind = parameters.filter(|_| text(interner, tokens, at.wrapping_sub(1)) == b";").unwrap_or(at);
             let name = if opens { function_name(tokens, interner, start, behind) } else { None };
             at = matching_brace(tokens, &words, at);
@@ -126,7 +131,7 @@ pub fn statements(tokens: &[Symbol], interner: &mut Interner) -> Vec<Statement> 
             start = at;
             initialiser = false;
             parameters = None;
-            depth = 0;
+            (depth, braces) = (0, 0);
         }
     }
     if start < tokens.len() {

@@ -35,6 +35,7 @@ use expand::Expanded;
 /// Expands a unit and holds the result against `gcc -E`, token for token.
 pub fn expanded(command: &CompileCommand, build: &Path) -> Result<Expanded> {
     let (directives, reference) = join(|| gcc::directives_only(command, build), || gcc::expanded(command, build));
+    // What the expander says of a macro bomb is clearer than that GCC was ended.
     let unit = expand::expand(directives?, &command.source, &gcc::prefix_maps(&command.args))?;
     self_check(&unit, &reference?, &command.source)?;
     Ok(unit)

@@ -6,6 +6,8 @@
 use std::rc::Rc;
 use std::sync::OnceLock;
 
+use rustc_hash::FxHashMap;
+
 use super::expand::{NONE, Token};
 use super::lex::{self, Interner, Kind, Symbol};
 
@@ -57,13 +59,18 @@ impl Macro {
         if self.optional.is_empty() {
             return self.body.clone();
         }
-        let dropped = |index: usize| {
-            self.optional.iter().any(|(name, close)| {
-                let syntax = index == *name || index == *name + 1 || index == *close;
-                syntax || (!has_variable && *name < index && index < *close)
-            })
-        };
-        Rc::new(self.body.iter().enumerate().filter(|(index, _)| !dropped(*index)).map(|(_, token)| *token).collect())
+        let mut dropped = vec![false; self.body.len()];
+        // Groups follow one another, so that what is in none is skipped once.
+        let mut done = 0;
+        for (name, close) in &self.optional {
+            dropped[*name..(name + 2).min(close + 1)].fill(true);
+            dropped[*close] = true;
+            if !has_variable {
+                dropped[done.max(*name)..=done.max(*close)].fill(true);
+                done = done.max(*close);
+            }
+        }
+        Rc::new(self.body.iter().zip(dropped).filter(|(_, dropped)| !dropped).map(|(token, _)| *token).collect())
     }
 }
 
@@ -93,6 +100,7 @@ pub struct Reader {
     pub interner: Interner,
     pub macros: Vec<Macro>,
     pub files: Vec<String>,
+    by_name: FxHashMap<String, FileId>,
     pub markers: Vec<Marker>,
     pub includes: Vec<Include>,
     /// Line of the current position.
@@ -119,6 +127,7 @@ impl Reader {
             interner,
             macros: Vec::new(),
             files: vec![String::new()],
+            by_name: FxHashMap::from_iter([(String::new(), FileId(0))]),
             markers: Vec::new(),
             includes: Vec::new(),
             line: 1,
@@ -260,19 +269,19 @@ impl Reader {
             line = line.saturating_mul(10).saturating_add(u32::from(bytes[at] - b'0'));
             at += 1;
         }
+        // The largest that there is (C11 6.10.4).
+        line = line.min(i32::MAX as u32);
         at = lex::gap(bytes, at).end;
         let offset = (end + 1).min(self.source.len()) as u32;
         if at < end && bytes[at] == b'"' {
             let (string_end, _) = lex::token(bytes, at);
             let name = String::from_utf8_lossy(&bytes[at + 1..string_end.max(at + 2) - 1]).into_owned();
             let enters = bytes[string_end..].split(|byte| *byte == b' ').any(|flag| flag == b"1");
-            let file = match self.files.iter().rposition(|known| *known == name) {
-                Some(index) => FileId(index as u32),
-                None => {
-                    self.files.push(name);
-                    FileId(self.files.len() as u32 - 1)
-                }
-            };
+            let next = FileId(self.files.len() as u32);
+            let file = *self.by_name.entry(name.clone()).or_insert(next);
+            if file == next {
+                self.files.push(name);
+            }
             if enters {
                 self.includes.push(Include { parent: self.file, line: self.line, file, offset });
             }
@@ -298,6 +307,11 @@ impl Reader {
         let function_like = bytes.get(at) == Some(&b'(');
         if function_like {
             (at, variadic) = self.parameters(bytes, at + 1, &mut parameters);
+        }
+        if parameters.len() > usize::from(u16::MAX) {
+            // As GCC does.
+            self.problem.get_or_insert_with(|| "a macro has more than 65535 parameters".into());
+            parameters.clear();
         }
         let body = self.body(bytes, at, function_like, &parameters);
         let optional = self.optional_groups(&body);
@@ -352,6 +366,7 @@ impl Reader {
 
     fn body(&mut self, bytes: &[u8], mut at: usize, function_like: bool, parameters: &[Symbol]) -> Vec<BodyToken> {
         let mut body: Vec<BodyToken> = Vec::new();
+        let index_of: FxHashMap<Symbol, u16> = parameters.iter().copied().zip(0u16..).collect();
         let mut hash_pending = false;
         loop {
             let gap = lex::gap(bytes, at);
@@ -379,7 +394,7 @@ impl Reader {
                 self.interner.intern(text)
             };
             let parameter = match kind {
-                Kind::Identifier => parameters.iter().position(|p| *p == symbol).map(|index| index as u16),
+                Kind::Identifier => index_of.get(&symbol).copied(),
                 _ => None,
             };
             let stringify = hash_pending && parameter.is_some();
@@ -393,23 +408,18 @@ impl Reader {
 
     fn optional_groups(&self, body: &[BodyToken]) -> Vec<(usize, usize)> {
         let mut groups = Vec::new();
+        let mut open = Vec::new();
         for (index, token) in body.iter().enumerate() {
-            if token.symbol != self.optional {
-                continue;
-            }
-            let mut depth = 0;
-            for (close, token) in body.iter().enumerate().skip(index + 1) {
-                match self.interner.text(token.symbol) {
-                    b"(" => depth += 1,
-                    b")" => depth -= 1,
-                    _ => {}
+            match self.interner.text(token.symbol) {
+                b"(" => open.push(index),
+                b")" => {
+                    let name = open.pop().and_then(|open: usize| open.checked_sub(1));
+                    groups.extend(name.filter(|name| body[*name].symbol == self.optional).map(|name| (name, index)));
                 }
-                if depth == 0 {
-                    groups.push((index, close));
-                    break;
-                }
+                _ => {}
             }
         }
+        groups.sort_unstable();
         groups
     }
 
