@@ -51,8 +51,10 @@ impl Folder {
             let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
             let lock = File::open(folder.path()).and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).ok()));
             // Another run may have taken it for a left-over before it was locked.
+            let number = |metadata: fs::Metadata| metadata.ino();
             let is_there = |lock: &Flock<File>| {
-                Some(lock.metadata().ok()?.ino()) == fs::metadata(folder.path()).ok().map(|metadata| metadata.ino())
+                let (held, named) = (lock.metadata().map(number), fs::metadata(folder.path()).map(number));
+                held.is_ok_and(|held| named.is_ok_and(|named| held == named))
             };
             let lock = match lock {
                 Ok(Some(lock)) if is_there(&lock) => Some(lock),

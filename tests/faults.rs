@@ -320,8 +320,9 @@ fn libclang_crashes(kernel: &Kernel) -> Result<(), Failed> {
     let source = place.at("crash.c");
     std::fs::write(&source, "__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 0; }\n")?;
     std::fs::create_dir(place.at("lib"))?;
-    let made = Command::new("gcc").args(["-shared", "-fPIC", "-w", "-o"]).arg(place.at("lib/libclang.so")).arg(source);
-    assert!({ made }.status()?.success());
+    let mut made = Command::new("gcc");
+    made.args(["-shared", "-fPIC", "-w", "-o"]).arg(place.at("lib/libclang.so")).arg(source);
+    assert!(made.status()?.success());
     let mut command = place.create();
     command.env("LIBCLANG_PATH", place.at("lib"));
     place.refused(&wait_for(command.spawn()?), "front-end", "the front end failed")
@@ -337,7 +338,8 @@ fn many_at_once(kernel: &Kernel) -> Result<(), Failed> {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
         }
     }
-    let texts: Vec<Vec<u8>> = places.iter().map(|place| std::fs::read(place.at("out/livepatch-x/livepatch-x.c")).unwrap()).collect();
+    let texts: Vec<Vec<u8>> =
+        places.iter().map(|place| std::fs::read(place.at("out/livepatch-x/livepatch-x.c")).unwrap()).collect();
     if texts.iter().any(|text| *text != texts[0]) || places.iter().any(|place| place.left().len() != 1) {
         return Err("the runs disturbed each other".into());
     }
@@ -359,7 +361,11 @@ fn patch_at_top(kernel: &Kernel, file: &str, added: &str) -> String {
 fn macro_bomb(kernel: &Kernel) -> Result<(), Failed> {
     let place = Place::new(kernel);
     let bomb: String = (0..40).map(|n| format!("#define BOMB{n} BOMB{} BOMB{}\n", n + 1, n + 1)).collect();
-    let text = patch_at_top(kernel, "fs/proc/version.c", &format!("{bomb}int bomb(void);\nint bomb(void) {{ return 0 BOMB0; }}\n"));
+    let text = patch_at_top(
+        kernel,
+        "fs/proc/version.c",
+        &format!("{bomb}int bomb(void);\nint bomb(void) {{ return 0 BOMB0; }}\n"),
+    );
     std::fs::write(place.at("bomb.patch"), text)?;
     let started = Instant::now();
     let output = place.create_of(&place.at("bomb.patch"), &place.kernel, "out/livepatch-x").output()?;
@@ -376,7 +382,10 @@ fn nothing_is_executed(kernel: &Kernel) -> Result<(), Failed> {
     let mark = place.at("mark");
     let patch = std::fs::read_to_string(root().join("demo/proc-version.patch"))?;
     let at = patch.find("--- a/").unwrap();
-    let evil = format!("*/ int evil; /* $(touch {0}) `touch {0}` {{{{ 1 + 1 }}}} {{% include \"/etc/passwd\" %}} <script>", mark.display());
+    let evil = format!(
+        "*/ int evil; /* $(touch {0}) `touch {0}` {{{{ 1 + 1 }}}} {{% include \"/etc/passwd\" %}} <script>",
+        mark.display()
+    );
     let text = format!("From: A <a@b>\nSubject: [PATCH] {evil}\n\nReported-by: {evil}\n---\n{}", &patch[at..]);
     let file = place.at("$(touch mark);x.patch");
     std::fs::write(&file, text)?;
@@ -387,7 +396,11 @@ fn nothing_is_executed(kernel: &Kernel) -> Result<(), Failed> {
     let text = std::fs::read_to_string(place.at("out/livepatch-x/livepatch-x.c"))?;
     let code: String = klp_extract::render::folder::tokens(&text).join(" ");
     let page = std::fs::read_to_string(place.at("out/livepatch-x/review.html"))?;
-    if code.contains("evil") || !text.contains("{{ 1 + 1 }}") || !page.contains("&lt;script&gt;") || text.contains("root:") {
+    if code.contains("evil")
+        || !text.contains("{{ 1 + 1 }}")
+        || !page.contains("&lt;script&gt;")
+        || text.contains("root:")
+    {
         return Err(format!("something of the patch became code:\n{}", &text[..text.len().min(1500)]).into());
     }
     for path in ["../../../tmp/x.c", "/tmp/x.c", ".git/config", "a/../../x.c"] {

@@ -165,7 +165,8 @@ fn compile_command(command: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand
     words.next_if(|word| matches!(word.rsplit('/').next(), Some("ccache" | "distcc" | "sccache")));
     let compiler = words.next().unwrap_or_default();
     if !options::is_compiler(&compiler, &[trees.source, trees.build]) {
-        let message = format!("the compile command of {source} starts `{compiler}`, which isn't a GCC of this machine's");
+        let message =
+            format!("the compile command of {source} starts `{compiler}`, which isn't a GCC of this machine's");
         return refuse(KERNEL_INVALID, message);
     }
     let (mut args, mut output, mut modname, mut modular) = (Vec::new(), String::new(), String::new(), false);
@@ -187,9 +188,8 @@ fn compile_command(command: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand
     if is_outside_kernel(&output) {
         return Ok(Vec::new());
     }
-    let args = options::known(args).or_else(|why| {
-        refuse(KERNEL_INVALID, format!("the compile command of {source} can't be taken over: {why}"))
-    })?;
+    let args = options::known(args)
+        .or_else(|why| refuse(KERNEL_INVALID, format!("the compile command of {source} can't be taken over: {why}")))?;
     // An object of several modules is named `a:b` (scripts/Makefile.lib, modname-multi).
     let objects = if modular { modname.split(':').map(module_name).collect() } else { vec!["vmlinux".to_string()] };
     let command = |object| CompileCommand {

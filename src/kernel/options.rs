@@ -2,8 +2,7 @@
 //! is known to choose nothing but the code is handed to the compiler, and only a compiler of the machine's is started.
 
 /// Options that take the next word as their value.
-const WITH_VALUE: &[&str] =
-    &["-I", "-D", "-U", "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "--param"];
+const WITH_VALUE: &[&str] = &["-I", "-D", "-U", "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "--param"];
 
 /// Words that are known as they are.
 const WORDS: &[&str] = &["-nostdinc", "-undef", "-pipe", "-pg", "-p", "-w", "-ansi", "-pedantic", "-ffreestanding"];
@@ -180,10 +179,24 @@ mod tests {
     #[test]
     fn compilers_are_the_machine_s() {
         let trees = [Path::new("/s"), Path::new("/b")];
-        for good in ["gcc", "gcc-12", "x86_64-linux-gnu-gcc-12.2", "/usr/bin/gcc-12", "/opt/cross/bin/x86_64-linux-gcc", "cc"] {
+        for good in
+            ["gcc", "gcc-12", "x86_64-linux-gnu-gcc-12.2", "/usr/bin/gcc-12", "/opt/cross/bin/x86_64-linux-gcc", "cc"]
+        {
             assert!(is_compiler(good, &trees), "{good}");
         }
-        for bad in ["./gcc", "scripts/gcc", "/s/gcc", "/b/bin/gcc-12", "/usr/../b/gcc", "sh", "clang", "evilgcc", "gcc;sh", "", "-gcc/x"] {
+        for bad in [
+            "./gcc",
+            "scripts/gcc",
+            "/s/gcc",
+            "/b/bin/gcc-12",
+            "/usr/../b/gcc",
+            "sh",
+            "clang",
+            "evilgcc",
+            "gcc;sh",
+            "",
+            "-gcc/x",
+        ] {
             assert!(!is_compiler(bad, &trees), "{bad}");
         }
     }

@@ -13,8 +13,8 @@ use ::object::{SectionFlags, SymbolKind};
 
 use crate::finding::{OBJECT_INVALID, Result, io, refuse};
 
-use super::{references, sound};
 pub use super::references::{Call, DataReference, Holder, Reference};
+use super::{references, sound};
 
 /// Symbol binding (ELF `st_info`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

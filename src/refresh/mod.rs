@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::finding::{Result, io};
 use crate::folder::{Folder, PRISTINE};
+use crate::render::output;
 use crate::scratch;
 
 use merge::Outcome;

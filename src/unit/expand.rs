@@ -601,7 +601,8 @@ impl Expander {
     /// `_Pragma ( "..." )` as the `#pragma` that it stands for (C11 6.10.9).
     fn pragma_operator(&mut self, name: &Token) -> Option<Token> {
         let [open, string, close] = [self.next(), self.next(), self.next()];
-        let is_operand = string.kind == Kind::String && (open.symbol, close.symbol) == (self.names.open, self.names.close);
+        let is_operand =
+            string.kind == Kind::String && (open.symbol, close.symbol) == (self.names.open, self.names.close);
         if !is_operand {
             self.problem.get_or_insert("_Pragma takes a parenthesised string".into());
             return None;

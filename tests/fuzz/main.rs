@@ -53,9 +53,7 @@ fn main() -> ExitCode {
         let target = TARGETS.iter().find(|target| target.name == name).expect("a target of that name");
         return child(target, seconds, seed);
     }
-    let trial = |target: &'static Target| {
-        Trial::test(target.name, move || parent(target, seed).map_err(Failed::from))
-    };
+    let trial = |target: &'static Target| Trial::test(target.name, move || parent(target, seed).map_err(Failed::from));
     let mut trials: Vec<Trial> = TARGETS.iter().map(trial).collect();
     let programs = number("KLP_MACROS", MACROS);
     trials.push(Trial::test("macros-like-gcc", move || macros::compare(seed, programs).map_err(Failed::from)));
@@ -90,7 +88,10 @@ fn child(target: &Target, seconds: u64, seed: u64) -> ExitCode {
     let mut count = 0u64;
     let started = Instant::now();
     let mut run = |data: &[u8]| {
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.set_len(0)).and_then(|()| file.write_all(data)).expect("written");
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.set_len(0))
+            .and_then(|()| file.write_all(data))
+            .expect("written");
         let before = Instant::now();
         (target.run)(data);
         let took = before.elapsed();

@@ -165,26 +165,107 @@ fn kallsyms_tables(offsets_last: bool) -> Vec<u8> {
 pub fn words(name: &str) -> &'static [&'static [u8]] {
     match name {
         "patch" => &[
-            b"diff --git a/", b"--- a/x\n+++ b/x\n", b"@@ -1,3 +1,4 @@\n", b"\\ No newline at end of file\n", b"/dev/null", b"\n+", b"\n-",
-            b"\n ", b"../", b".git/", b"rename from ", b"Content-Type: multipart/mixed; boundary=b\n\n--b\n", b"--b--", b"Subject: ",
-            b"From x Mon Sep 17 00:00:00 2001\n", b"\r\n", b"\t1970-01-01 00:00:00", b"CVE-2026-1234",
+            b"diff --git a/",
+            b"--- a/x\n+++ b/x\n",
+            b"@@ -1,3 +1,4 @@\n",
+            b"\\ No newline at end of file\n",
+            b"/dev/null",
+            b"\n+",
+            b"\n-",
+            b"\n ",
+            b"../",
+            b".git/",
+            b"rename from ",
+            b"Content-Type: multipart/mixed; boundary=b\n\n--b\n",
+            b"--b--",
+            b"Subject: ",
+            b"From x Mon Sep 17 00:00:00 2001\n",
+            b"\r\n",
+            b"\t1970-01-01 00:00:00",
+            b"CVE-2026-1234",
         ],
         "clone-report" => &[b"Callgraph clone;", b"Callgraph removal;", b";<-;", b";optimization:;", b";", b"\n"],
         "symbols" => &[b"\tEXPORT_SYMBOL\t", b"vmlinux", b"\n", b"\t", b" T ", b"CONFIG_", b"0x"],
         "commands" => &[
-            b" -c ", b"-D__KERNEL__ ", b"-DKBUILD_MODNAME=", b" := ", b"; ", b"$(", b"`", b"'", b"\"", b"-fplugin=x.so ", b"@file ", b".c\n",
-            b"deps_a := \\\n", b" -o ", b"../", b"#include \"",
+            b" -c ",
+            b"-D__KERNEL__ ",
+            b"-DKBUILD_MODNAME=",
+            b" := ",
+            b"; ",
+            b"$(",
+            b"`",
+            b"'",
+            b"\"",
+            b"-fplugin=x.so ",
+            b"@file ",
+            b".c\n",
+            b"deps_a := \\\n",
+            b" -o ",
+            b"../",
+            b"#include \"",
         ],
         "lex" | "pieces" | "reading" | "expand" | "lines" => &[
-            b"#define A(x) ", b"#undef A\n", b"#x", b"##", b"__VA_ARGS__", b"__VA_OPT__(", b"...", b"_Pragma(\"pack(1)\")", b"/*", b"*/", b"//",
-            b"\\\n", b"\"", b"'", b"(", b")", b"{", b"}", b"[", b"]", b";", b"=", b",", b"# 1 \"a.c\" 1\n", b"__LINE__", b"__COUNTER__", b"\n#",
-            b"#pragma ", b"struct ", b"int f(int a) ", b"__attribute__((", b"asm(\"", b"typeof(", b"?:", b"&&l", b"0", b"#if ", b"#line 3\n",
+            b"#define A(x) ",
+            b"#undef A\n",
+            b"#x",
+            b"##",
+            b"__VA_ARGS__",
+            b"__VA_OPT__(",
+            b"...",
+            b"_Pragma(\"pack(1)\")",
+            b"/*",
+            b"*/",
+            b"//",
+            b"\\\n",
+            b"\"",
+            b"'",
+            b"(",
+            b")",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b";",
+            b"=",
+            b",",
+            b"# 1 \"a.c\" 1\n",
+            b"__LINE__",
+            b"__COUNTER__",
+            b"\n#",
+            b"#pragma ",
+            b"struct ",
+            b"int f(int a) ",
+            b"__attribute__((",
+            b"asm(\"",
+            b"typeof(",
+            b"?:",
+            b"&&l",
+            b"0",
+            b"#if ",
+            b"#line 3\n",
         ],
         "json" => &[b"{", b"}", b"[", b"]", b"\"schema\":1", b":", b",", b"null", b"1e999", b"\\u0000"],
         "config" => &[b"[make]\n", b" = ", b"'", b"\"\"\"", b"{patch}", b"[[", b"{"],
         "template" => &[
-            b"{{ ", b" }}", b"{% ", b" %}", b"{% if name %}", b"{% endif %}", b"{% for x in objects %}", b"{% endfor %}", b"{% include \"Kbuild\" %}",
-            b"{% extends \"Kbuild\" %}", b"{% raw %}", b" | ", b"range(end=9)", b"(", b"[", b"-", b"*", b"{% macro m() %}", b"{% set x = 1 %}",
+            b"{{ ",
+            b" }}",
+            b"{% ",
+            b" %}",
+            b"{% if name %}",
+            b"{% endif %}",
+            b"{% for x in objects %}",
+            b"{% endfor %}",
+            b"{% include \"Kbuild\" %}",
+            b"{% extends \"Kbuild\" %}",
+            b"{% raw %}",
+            b" | ",
+            b"range(end=9)",
+            b"(",
+            b"[",
+            b"-",
+            b"*",
+            b"{% macro m() %}",
+            b"{% set x = 1 %}",
         ],
         _ => &[],
     }
@@ -192,27 +273,49 @@ pub fn words(name: &str) -> &'static [&'static [u8]] {
 
 /// Inputs that take long, or much memory, or a deep stack, unless there is a limit.
 pub fn hard(name: &str) -> Vec<Vec<u8>> {
-    let deep = |open: &str, close: &str| format!("int x = {}1{};\n", open.repeat(100_000), close.repeat(100_000)).into_bytes();
+    let deep =
+        |open: &str, close: &str| format!("int x = {}1{};\n", open.repeat(100_000), close.repeat(100_000)).into_bytes();
     match name {
         "patch" => vec![
             // Messages, hunks, CVEs, parts within parts, and a line of blanks, a lot of each.
             "From x@y Mon Sep 17 00:00:00 2001\nSubject: a\n\nb\n".repeat(20_000).into_bytes(),
-            format!("--- a/f\n+++ b/f\n{}", (1..30_000).map(|n| format!("@@ -{n} +{n} @@\n-a\n+b\n")).collect::<String>()).into_bytes(),
+            format!(
+                "--- a/f\n+++ b/f\n{}",
+                (1..30_000).map(|n| format!("@@ -{n} +{n} @@\n-a\n+b\n")).collect::<String>()
+            )
+            .into_bytes(),
             (0..60_000).map(|n| format!("CVE-2026-{n:05} ")).collect::<String>().into_bytes(),
-            format!("Subject: x\n{}", (0..20_000).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n")).collect::<String>()).into_bytes(),
+            format!(
+                "Subject: x\n{}",
+                (0..20_000)
+                    .map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n"))
+                    .collect::<String>()
+            )
+            .into_bytes(),
             format!("diff --git {}\n", " ".repeat(400_000)).into_bytes(),
             format!("Subject: {}x\n\n", "[patch] ".repeat(100_000)).into_bytes(),
         ],
         "lines" => vec![
-            format!("{}\0{}", (0..20_000).map(|n| format!("a{n}\n")).collect::<String>(), (0..20_000).map(|n| format!("b{n}\n")).collect::<String>()).into_bytes(),
+            format!(
+                "{}\0{}",
+                (0..20_000).map(|n| format!("a{n}\n")).collect::<String>(),
+                (0..20_000).map(|n| format!("b{n}\n")).collect::<String>()
+            )
+            .into_bytes(),
             format!("{}\0{}", "a\nb\n".repeat(20_000), "b\na\na\n".repeat(15_000)).into_bytes(),
         ],
         "expand" => vec![
             bomb(|next| format!("{next} {next}"), 40),
             bomb(|next| format!("F({next}, {next})"), 40),
             // Bytes in one token, not tokens.
-            [&b"#define P(a, b) Q(a, b)\n#define Q(a, b) a##b\n"[..], &bomb(|next| format!("P({next}, {next})"), 40)].concat(),
-            format!("#define S(x) T(x)\n#define T(x) #x\nconst char *s = {}\"\\\"\"{};\n", "S(".repeat(60), ")".repeat(60)).into_bytes(),
+            [&b"#define P(a, b) Q(a, b)\n#define Q(a, b) a##b\n"[..], &bomb(|next| format!("P({next}, {next})"), 40)]
+                .concat(),
+            format!(
+                "#define S(x) T(x)\n#define T(x) #x\nconst char *s = {}\"\\\"\"{};\n",
+                "S(".repeat(60),
+                ")".repeat(60)
+            )
+            .into_bytes(),
             deep("(", ")"),
             deep("{", "}"),
             [b"#define F(x) x\n".to_vec(), deep("F(", ")")].concat(),
@@ -227,7 +330,12 @@ pub fn hard(name: &str) -> Vec<Vec<u8>> {
             format!("#define F(x) x\n{}", "F(".repeat(100_000)).into_bytes(),
             format!("#define F() F\n#define G F()()()()\n{}\n", "G ()()".repeat(30_000)).into_bytes(),
         ],
-        "lex" => vec![deep("(", ")"), "/*".repeat(200_000).into_bytes(), "\"\\".repeat(200_000).into_bytes(), b"\\\n".repeat(200_000)],
+        "lex" => vec![
+            deep("(", ")"),
+            "/*".repeat(200_000).into_bytes(),
+            "\"\\".repeat(200_000).into_bytes(),
+            b"\\\n".repeat(200_000),
+        ],
         "pieces" => vec![
             ";\n".repeat(200_000).into_bytes(),
             format!("f({}1) x {}", "a, ".repeat(100_000), "{} ".repeat(100_000)).into_bytes(),
@@ -245,12 +353,20 @@ pub fn hard(name: &str) -> Vec<Vec<u8>> {
             "# 4294967295 \"fuzz.c\"\nint x;\nint y;\n".into(),
             "__attribute__((".repeat(50_000).into_bytes(),
         ],
-        "symbols" => vec![(0..100_000).map(|n| format!("0x1\ts{n}\tvmlinux\tEXPORT_SYMBOL\n")).collect::<String>().into_bytes()],
+        "symbols" => {
+            vec![(0..100_000).map(|n| format!("0x1\ts{n}\tvmlinux\tEXPORT_SYMBOL\n")).collect::<String>().into_bytes()]
+        }
         "clone-report" => vec![
-            (0..50_000).map(|n| format!("Callgraph clone;f;{n};a.c;1;1;f;{};a.c;1;1;isra\n", n + 1)).collect::<String>().into_bytes(),
+            (0..50_000)
+                .map(|n| format!("Callgraph clone;f;{n};a.c;1;1;f;{};a.c;1;1;isra\n", n + 1))
+                .collect::<String>()
+                .into_bytes(),
         ],
         "json" => vec!["[".repeat(100_000).into_bytes(), "{\"a\":".repeat(100_000).into_bytes()],
-        "config" => vec![format!("a = {}", "[".repeat(100_000)).into_bytes(), format!("a{} = 1", ".a".repeat(50_000)).into_bytes()],
+        "config" => vec![
+            format!("a = {}", "[".repeat(100_000)).into_bytes(),
+            format!("a{} = 1", ".a".repeat(50_000)).into_bytes(),
+        ],
         "template" => vec![
             format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)).into_bytes(),
             format!("{{{{ {}1 }}}}", "-".repeat(100_000)).into_bytes(),
@@ -303,7 +419,9 @@ fn elf_of_overlaps() -> Vec<u8> {
 fn elf_of_functions() -> Vec<u8> {
     let mut text = String::from(".text\nstart:\n.rept 40000\nret\n.endr\nend:\n");
     for number in 0..20_000 {
-        text += &format!(".type f{number}, @function\n.set f{number}, start + {number}\n.size f{number}, end - f{number}\n");
+        text += &format!(
+            ".type f{number}, @function\n.set f{number}, start + {number}\n.size f{number}, end - f{number}\n"
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     let (source, output) = (folder.path().join("a.s"), folder.path().join("a.o"));

@@ -268,9 +268,11 @@ fn kallsyms(data: &[u8]) {
 }
 
 fn written(data: &[u8]) {
-    for result in [folder::Module::parse(data, Path::new("m")).map(drop), Descriptor::parse(data, Path::new("k"))
-        .map(drop), Commands::parse(data, Path::new("c"), Path::new("/s")).map(|commands| drop(commands.all()))]
-    {
+    for result in [
+        folder::Module::parse(data, Path::new("m")).map(drop),
+        Descriptor::parse(data, Path::new("k")).map(drop),
+        Commands::parse(data, Path::new("c"), Path::new("/s")).map(|commands| drop(commands.all())),
+    ] {
         result.unwrap_or_else(said);
     }
     json::outputs(data);
