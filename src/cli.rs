@@ -104,7 +104,10 @@ pub fn main() -> ExitCode {
     });
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|s| s.as_str()));
+        let message = text.unwrap_or("no message");
         eprintln!("error: klp-extract itself failed{place}: {message}; please report this, with what it was given");
     }));
     let code = std::panic::catch_unwind(|| {

@@ -19,6 +19,9 @@ static FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 /// Where left-overs have been looked for, by folder and prefix.
 static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
+/// How often a new folder may be gone before it is locked.
+const TRIES: u32 = 20;
+
 /// Begins the names of what is written beside its place.
 const BESIDE: &str = ".klp-extract.";
 
@@ -47,10 +50,10 @@ impl Folder {
         if SWEPT.lock().unwrap_or_else(|e| e.into_inner()).insert(parent.join(prefix)) {
             sweep(parent, prefix);
         }
-        loop {
+        // Another run may take it for a left-over before it is locked; not every time.
+        for _ in 0..TRIES {
             let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
-            let lock = File::open(folder.path()).and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).ok()));
-            // Another run may have taken it for a left-over before it was locked.
+            let lock = File::open(folder.path()).map(|file| Flock::lock(file, FlockArg::LockExclusive).ok());
             let number = |metadata: fs::Metadata| metadata.ino();
             let is_there = |lock: &Flock<File>| {
                 let (held, named) = (lock.metadata().map(number), fs::metadata(folder.path()).map(number));
@@ -64,6 +67,7 @@ impl Folder {
             FOLDERS.lock().unwrap_or_else(|e| e.into_inner()).insert(folder.path().to_path_buf());
             return Ok(Folder { folder, _lock: lock });
         }
+        Err(std::io::Error::other("new folders are gone at once"))
     }
 
     pub fn path(&self) -> &Path {
