@@ -13,6 +13,9 @@ use lang_c::driver::{Config, Flavor, parse_preprocessed};
 use lang_c::span::{Node, Span};
 use lang_c::visit::{self, Visit};
 
+/// Brackets within brackets; libclang refuses more as well (-fbracket-depth). lang-c's time grows with the square of them.
+const NESTING: u32 = 256;
+
 /// Bytes of stack: lang-c's parser is recursive, and macros of the kernel nest a hundred deep.
 const STACK: usize = 512 << 20;
 
@@ -34,6 +37,17 @@ pub fn functions(
 ) -> Result<(Vec<Function>, BTreeSet<String>), String> {
     let mut own = Own::of(preprocessed, file);
     let overwritten = overwrite(&mut own.text);
+    let mut depth = 0u32;
+    for (start, end) in words(&own.text) {
+        match &own.text[start..end] {
+            b"(" | b"[" | b"{" => depth += 1,
+            b")" | b"]" | b"}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > NESTING {
+            return Err(format!("line {}: brackets are nested more than {NESTING} deep", own.line(start)));
+        }
+    }
     let read = move || {
         let typedefs: String = types.iter().map(|name| format!("typedef int {name};")).collect();
         own.before = typedefs.len();
