@@ -27,7 +27,11 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
         }
     }
     for symbol in file.elf_symbol_table().iter() {
-        let is_here = symbol.st_shndx(LittleEndian).index().is_some();
+        let section = symbol.st_shndx(LittleEndian).index();
+        let is_here = section.is_some();
+        if section.is_some_and(|section| usize::from(section) >= sections.len()) {
+            return Err("a symbol lies in a section that isn't there".into());
+        }
         if is_here && symbol.st_value(LittleEndian).max(symbol.st_size(LittleEndian)) >= FAR {
             return Err("a symbol lies beyond the address space".into());
         }

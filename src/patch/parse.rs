@@ -175,7 +175,8 @@ impl<'a> Parser<'a> {
     /// quoted, so the line is cut where both halves name the same file.
     fn git_names(&self) -> Result<Option<(String, String)>> {
         let line = self.lines[self.at].trim_ascii_end();
-        let Ok(text) = std::str::from_utf8(&line[b"diff --git ".len()..]) else { return Ok(None) };
+        let names = line.strip_prefix(b"diff --git ").unwrap_or_default();
+        let Ok(text) = std::str::from_utf8(names) else { return Ok(None) };
         // Two names of PATH_MAX bytes; each blank is a place to cut at.
         if text.starts_with('"') || text.len() > 2 * 4096 + 1 {
             return Ok(None);

@@ -13,7 +13,7 @@ pub use extract::extract;
 pub use review::{REVIEW, review};
 
 use serde::{Deserialize, Serialize};
-use tera::{Context, Tera};
+use tera::{Context, Kwargs, State, Tera, TeraResult};
 
 use crate::affected::Target;
 use crate::config::House;
@@ -152,6 +152,10 @@ pub struct ObjectFile {
 fn render(template: &str, context: &Context, house: &House) -> Result<String> {
     let mut tera = Tera::new();
     tera.autoescape_on([".html"]);
+    // Loops over what there is end soon; over numbers, a few in one another never do.
+    tera.register_function("range", |_: Kwargs, _: &State| -> TeraResult<String> {
+        Err(tera::Error::message("range() is left out"))
+    });
     let text = |(name, own): &(&'static str, &'static str)| {
         (*name, house.templates.get(*name).cloned().unwrap_or_else(|| own.to_string()))
     };

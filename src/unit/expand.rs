@@ -17,10 +17,16 @@ use super::text::{Macro, MacroId, Reader};
 pub const NONE: u32 = u32::MAX;
 
 /// More tokens than this made by the macros of one unit are a macro bomb; the largest unit of the kernel has about 5 million.
-const TOKEN_BUDGET: u64 = 32 << 20;
+const TOKEN_BUDGET: u64 = 16 << 20;
 
 /// Tokens that are looked at or copied on the way, and bytes that `#` and `##` make: names that double are bombs too.
 const WORK_BUDGET: u64 = 1 << 30;
+
+/// Tokens of arguments that may be under way: of an invocation in an argument of another one there are two copies.
+const HELD: u64 = 2 << 20;
+
+/// What a byte of text counts that `#` and `##` make: it stays in memory.
+const BYTE_WORK: usize = 8;
 
 /// Invocations in arguments of invocations: each takes a few hundred bytes of stack. Those of the kernel nest a few dozen deep.
 const NESTING: u32 = 400;
@@ -169,6 +175,8 @@ struct Expander {
     budget: u64,
     work: u64,
     nesting: u32,
+    /// Tokens of the arguments that are being expanded.
+    held: u64,
     /// A limit was reached: nothing more is read.
     exhausted: bool,
     problem: Option<String>,
@@ -211,6 +219,7 @@ pub fn expand(text: Vec<u8>, base_file: &str, prefixes: &[(String, String)]) -> 
         budget: TOKEN_BUDGET,
         work: WORK_BUDGET,
         nesting: 0,
+        held: 0,
         exhausted: false,
         problem: None,
     };
@@ -453,6 +462,11 @@ impl Expander {
             self.exhaust(format!("macro invocations are nested more than {NESTING} deep"));
             return Vec::new();
         }
+        self.held += argument.len() as u64;
+        if self.held > HELD {
+            self.exhaust(format!("the arguments of nested macro invocations have more than {HELD} tokens"));
+            return Vec::new();
+        }
         self.nesting += 1;
         let tokens = Rc::new(argument.to_vec());
         self.contexts.push(Context { tokens, next: 0, macro_id: None, barrier: true });
@@ -469,6 +483,7 @@ impl Expander {
             self.leave_context();
         }
         self.nesting -= 1;
+        self.held -= argument.len() as u64;
         self.spend(expanded.len());
         expanded
     }
@@ -560,7 +575,7 @@ impl Expander {
         let interner = &mut self.reader.interner;
         let text = [interner.text(left.symbol), interner.text(right.symbol)].concat();
         let (end, kind) = lex::token(&text, 0);
-        self.spend(text.len());
+        self.spend(BYTE_WORK * text.len());
         let interner = &mut self.reader.interner;
         if end != text.len() {
             let shown = String::from_utf8_lossy(&text).into_owned();
@@ -593,7 +608,7 @@ impl Expander {
         }
         text.push(b'"');
         let symbol = interner.intern(&text);
-        self.spend(text.len());
+        self.spend(BYTE_WORK * text.len());
         let builtin = argument.iter().any(|token| token.builtin);
         Token { symbol, kind: Kind::String, builtin, ..*template }
     }

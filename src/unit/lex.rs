@@ -161,8 +161,12 @@ fn quoted(bytes: &[u8], at: usize) -> (usize, Kind) {
             _ => end += 1,
         }
     }
-    (at + 1, Kind::Punctuator)
+    // On a very long line all that follows is one token, or each quote would look through it again.
+    (if end - at > LONG_LINE { end.min(bytes.len()) } else { at + 1 }, Kind::Punctuator)
 }
+
+/// Bytes of a line behind a quote that isn't closed.
+const LONG_LINE: usize = 4096;
 
 /// A token as UTF-8, in which files are written: a byte of a string that is none becomes the octal escape of the same
 /// meaning, which no digit behind it can lengthen (C11 6.4.4.4).
