@@ -21,7 +21,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use change::Change;
 use klp_extract::unit::worker;
 use program::Program;
-use run::{Mode, Outcome};
+use run::{Mode, Outcome, Plain};
 
 fn main() {
     // The library starts the program itself for its front end.
@@ -200,12 +200,19 @@ fn one(name: &str, seed: u64, mode: Mode, make: Make) -> Outcome {
 fn chosen(seed: u64, make: Make, folder: &Path) -> Result<(Program, Change), &'static str> {
     const ATTEMPTS: u32 = 4;
     let programs = (0..ATTEMPTS).filter_map(|attempt| make(seed, attempt));
-    let mut ending = programs.filter_map(|program| Some((run::plain_output(&program, None, folder)?, program)));
+    let mut ending = programs.filter_map(|program| match run::plain(&program, None, folder) {
+        Plain::Output(output) => Some((output, program)),
+        _ => None,
+    });
     let (output, program) = ending.next().ok_or("no program ends in time")?;
     let mut last = None;
     for attempt in 0..ATTEMPTS {
         let Some(change) = change::change(&program, seed, attempt) else { continue };
-        let shown = run::plain_output(&program, Some(&change), folder).is_some_and(|new| new != output);
+        let shown = match run::plain(&program, Some(&change), folder) {
+            Plain::Broken => continue,
+            Plain::Endless => false,
+            Plain::Output(new) => new != output,
+        };
         last = Some(change);
         if shown || seed.is_multiple_of(4) {
             break;

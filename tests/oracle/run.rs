@@ -79,9 +79,18 @@ struct Behaviour {
     status: String,
 }
 
-/// The output of the program without optimisation, as it is or with a change; `None` where it doesn't end soon, or where
-/// the change doesn't compile.
-pub fn plain_output(program: &Program, change: Option<&Change>, folder: &Path) -> Option<Vec<u8>> {
+/// What a program does without optimisation.
+pub enum Plain {
+    /// What it prints, and how it ends.
+    Output(Vec<u8>),
+    /// It doesn't end soon.
+    Endless,
+    /// The change doesn't compile.
+    Broken,
+}
+
+/// Runs the program without optimisation, as it is or with a change.
+pub fn plain(program: &Program, change: Option<&Change>, folder: &Path) -> Plain {
     std::fs::create_dir_all(folder).expect("the folder can be made");
     let changed = change.map(|change| (&change.file, &change.text));
     for (name, text) in program.files.iter().chain(changed) {
@@ -94,10 +103,12 @@ pub fn plain_output(program: &Program, change: Option<&Change>, folder: &Path) -
     if !compiled.status.success() {
         let errors = String::from_utf8_lossy(&compiled.stderr);
         assert!(change.is_some(), "the generator's program doesn't compile: {errors}");
-        return None;
+        return Plain::Broken;
     }
-    let output = limited(&binary, &[], SOON)?;
-    Some([output.stdout, output.status.to_string().into_bytes()].concat())
+    match limited(&binary, &[], SOON) {
+        Some(output) => Plain::Output([output.stdout, output.status.to_string().into_bytes()].concat()),
+        None => Plain::Endless,
+    }
 }
 
 /// The program in both versions, in a folder of its own, which is left behind.
