@@ -132,15 +132,14 @@ impl Folder {
             );
         }
         let text = std::fs::read(&file).map_err(io("read", &file))?;
-        let again = AGAIN;
         let record = Record::parse(&text, &file)?;
         let kept = |name: &str, hash: Option<&String>| {
             let file = path.join(name);
             let bytes = std::fs::read(&file).map_err(io("read", &file));
             match bytes {
                 Ok(bytes) if Some(&sha256_of(&bytes)) == hash => Ok(bytes),
-                Ok(_) => refuse(PRISTINE_INVALID, format!("{} isn't what `create` wrote{again}", file.display())),
-                Err(_) => refuse(PRISTINE_INVALID, format!("{} is missing{again}", file.display())),
+                Ok(_) => refuse(PRISTINE_INVALID, format!("{} isn't what `create` wrote{AGAIN}", file.display())),
+                Err(_) => refuse(PRISTINE_INVALID, format!("{} is missing{AGAIN}", file.display())),
             }
         };
         let mut pristine = BTreeMap::new();

@@ -23,8 +23,6 @@ use crate::object::facts::{Facts, Place};
 
 use super::symbols;
 
-const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
-
 /// Sections that tell the kernel of places in code, and by which nobody calls (tools/objtool/check.c, validate_ibt()).
 const NO_POINTERS: &[&str] = &[
     ".altinstructions",
@@ -153,7 +151,7 @@ fn lands(kernel: &Kernel, object: &str, symbol: &Symbol) -> Result<Option<bool>>
         // All stay.
         _ => false,
     };
-    Ok(Some(code.starts_with(ENDBR64) && !sealed))
+    Ok(Some(code.starts_with(symbols::ENDBR) && !sealed))
 }
 
 /// Does a list of distances, each from its own place, name the address?
@@ -175,7 +173,7 @@ fn lands_in_module(facts: &Facts, symbol: &Symbol) -> Option<bool> {
         .flat_map(|section| section.relocations.values())
         .any(|relocation| relocation.place == Place::Here(function.section, function.offset as i64));
     let code = facts.sections[function.section].data.get(function.offset as usize..)?;
-    Some(code.starts_with(ENDBR64) && !sealed)
+    Some(code.starts_with(symbols::ENDBR) && !sealed)
 }
 
 #[cfg(test)]

@@ -67,10 +67,12 @@ pub fn hookable(kernel: &Kernel, object: &str, name: &str, sympos: u64) -> Resul
     }
 }
 
+/// Where an indirect branch may land under IBT (Intel SDM, ENDBR64).
+pub(super) const ENDBR: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
+
 /// Does code begin with the call that ftrace patches, after an ENDBR where there is one? In the image it is a call of
 /// `__fentry__`, or a nop of the same length (arch/x86/kernel/ftrace.c).
 fn calls(kernel: &Kernel, address: u64, code: &[u8]) -> bool {
-    const ENDBR: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
     const NOP: &[u8] = &[0x0f, 0x1f, 0x44, 0x00, 0x00];
     let (address, code) = match code.strip_prefix(ENDBR) {
         Some(rest) => (address + ENDBR.len() as u64, rest),
