@@ -164,10 +164,7 @@ fn seals(list: &[u8], start: u64, address: u64) -> bool {
 }
 
 fn lands_in_module(facts: &Facts, symbol: &Symbol) -> Option<bool> {
-    let function = facts.functions.iter().find(|function| {
-        let mut names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
-        function.offset == symbol.address && names.any(|name| *name == symbol.name)
-    })?;
+    let function = symbols::functions_at(facts, symbol).next()?;
     let lists = facts.sections.iter().filter(|section| section.name == ".ibt_endbr_seal");
     let sealed = lists
         .flat_map(|section| section.relocations.values())

@@ -5,7 +5,7 @@ use crate::kernel::Kernel;
 use crate::kernel::modules;
 use crate::kernel::symbols::Symbol;
 use crate::link::symbols_file::VMLINUX;
-use crate::object::facts::Facts;
+use crate::object::facts::{Facts, Function};
 
 /// The symbol that the kernel would find (klp_find_object_symbol() in kernel/livepatch/core.c), or why it would find none.
 /// Yields how many there are of the name beside it.
@@ -54,17 +54,21 @@ pub fn hookable(kernel: &Kernel, object: &str, name: &str, sympos: u64) -> Resul
         _ => {
             let path = kernel.modules()?.file(object).map(modules::contents).transpose()?.unwrap_or_default();
             let facts = Facts::of(&path, object)?;
-            let mut functions = facts.functions.iter();
-            functions.any(|function| {
-                let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
-                function.ftrace_site && function.offset == symbol.address && { names }.any(|known| known == name)
-            })
+            functions_at(&facts, symbol).any(|function| function.ftrace_site)
         }
     };
     match has_site {
         true => Ok(None),
         false => refused(format!("{name} of {object} has no ftrace site: the livepatch core can't hook it")),
     }
+}
+
+/// The functions of a module's file that a symbol may be: by offset and by any of their names.
+pub(super) fn functions_at<'f>(facts: &'f Facts, symbol: &'f Symbol) -> impl Iterator<Item = &'f Function> {
+    facts.functions.iter().filter(|function| {
+        let mut names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
+        function.offset == symbol.address && names.any(|known| *known == symbol.name)
+    })
 }
 
 /// Where an indirect branch may land under IBT (Intel SDM, ENDBR64).
