@@ -176,6 +176,7 @@ fn requests(kernel: &Kernel, command: &CompileCommand) -> Vec<Request> {
         headers: None,
         scope,
         parse: Parse::Closure,
+        preprocessed: None,
     };
     let none = request(Scope::default());
     let places = Places::new(&unit, &none);

@@ -45,7 +45,15 @@ pub fn agree(
     let mut ours = own_functions(module, outline, &command.source);
     let scope = Scope { targets: ours.iter().map(|own| own.function.name.clone()).collect(), ..Scope::default() };
     let parse = worker::Parse::chosen();
-    let request = worker::Request { command: command.clone(), build: build.into(), roots, headers: None, scope, parse };
+    let request = worker::Request {
+        command: command.clone(),
+        build: build.into(),
+        roots,
+        headers: None,
+        scope,
+        parse,
+        preprocessed: None,
+    };
     let closure = worker::run(&request)?.closure;
     for own in &mut ours {
         (own.function.free, own.declared) = free(&closure, &own.function.name);

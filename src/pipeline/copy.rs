@@ -147,6 +147,7 @@ fn closed(request: &Request, listing: &Listing, folder: &Path) -> Result<Closure
         headers: Some(Headers { includes: request.includes, copied }),
         scope,
         parse: worker::Parse::All,
+        preprocessed: None,
     };
     Ok(worker::run(&request)?.closure)
 }

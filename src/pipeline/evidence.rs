@@ -1,7 +1,7 @@
 //! Stage 5's evidence for what a person has to judge: both versions' tokens, and their types where those may differ.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::finding::{Error, Finding, Result, io};
 use crate::judge::{self, Context, File, Unit};
@@ -11,21 +11,14 @@ use crate::kernel::symbols::Exports;
 use crate::link::symbols_file::VMLINUX;
 use crate::object::facts::Binding;
 use crate::object::types;
-use crate::unit::gcc;
 use crate::unit::listing::Listing;
 
 use super::{Applied, UnitPlan};
 use crate::parallel::{join, try_map};
 
 /// Reads the units once more, with the places of their tokens, one at a time; those of the patched tree are the patched files'
-/// own. `texts`: by unit, the file with what `gcc -E` makes of it before the patch.
-pub fn judged(
-    kernel: &Kernel,
-    applied: &Applied,
-    units: &[UnitPlan],
-    texts: &[PathBuf],
-    scratch: &Path,
-) -> Result<Vec<Finding>> {
+/// own.
+pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &Path) -> Result<Vec<Finding>> {
     static NONE: Exports = Exports::new();
     let exports = if kernel.descriptor.symvers.is_some() { kernel.exports()? } else { &NONE };
     let text = |root: &Path, file: &str| {
@@ -42,7 +35,7 @@ pub fn judged(
     let indices: Vec<usize> = (0..units.len()).collect();
     let seen = try_map(&indices, |index| {
         let folder = scratch.join(format!("unit{index}"));
-        let unit = unit(kernel, applied, &units[*index], &texts[*index], &folder)?;
+        let unit = unit(kernel, applied, &units[*index], &folder)?;
         Ok(judge::unit(&unit, &context))
     })?;
     let mut findings = judge::findings(&context, seen);
@@ -54,14 +47,15 @@ pub fn judged(
     Ok(findings)
 }
 
-fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, text: &Path, scratch: &Path) -> Result<Unit<'a>> {
+fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Path) -> Result<Unit<'a>> {
     let overlay = &applied.overlay;
     let roots = [overlay.root(), kernel.source()].map(|root| format!("{}/", root.display()));
     let commands = [kernel.absolute(&plan.command), overlay.command(&plan.command, kernel.build())?];
-    let before = || std::fs::read(text).map_err(io("read", text));
-    let listing = |text: Result<Vec<u8>>| Ok::<_, Error>(Listing::new(&text?, &roots));
-    let (before, after) = join(|| listing(before()), || listing(gcc::expanded(&commands[1], kernel.build())));
-    let (before, after) = (before?, after?);
+    let listing = |text: &Path| {
+        let text = std::fs::read(text).map_err(io("read", text))?;
+        Ok::<_, Error>(Listing::new(&text, &roots))
+    };
+    let (before, after) = (listing(&plan.texts.before)?, listing(&plan.texts.after)?);
     let types = if judge::needs_types(&plan.changes, &before, &after) {
         let read = |at: usize, name: &str| types::read(&commands[at], kernel.build(), &scratch.join(name));
         let (before, after) = join(|| read(0, "types-before"), || read(1, "types-after"));

@@ -5,7 +5,7 @@
 //! so that they are copied from; only the system's are included.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::affected::Affected;
 use crate::affected::origin::Origin;
@@ -27,7 +27,7 @@ use super::module::{UnitPlace, closed, copy_findings, roots};
 use super::names::PREFIX;
 use super::statics;
 use super::units::{affected_set, declaration_findings, overlaid};
-use super::{Applied, Patched, UnitPlan, settle};
+use super::{Applied, Patched, Texts, UnitPlan, settle};
 
 /// A unit of a program, and where it is compiled.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +45,7 @@ pub struct Compared {
     pub changes: Changes,
     pub before: Compiled,
     pub after: Compiled,
+    texts: Texts,
 }
 
 /// The functions to replace, copied out with what they need.
@@ -69,12 +70,20 @@ pub fn compared(project: Project, files: BTreeMap<String, FileState>, scratch: &
     let applied = overlaid(source, patched, Real::All, scratch)?;
     let old = original(project);
     let new = applied.comparable.command(command, build)?;
-    let changes = changes::compare(&gcc::expanded(&old, build)?, &gcc::expanded(&new, build)?);
+    let keep = |command: &CompileCommand, name: &str| -> Result<(PathBuf, Vec<u8>)> {
+        let (path, text) = (scratch.join(name), gcc::expanded(command, build)?);
+        std::fs::write(&path, &text).map_err(io("write", &path))?;
+        Ok((path, text))
+    };
+    let (before_text, old_text) = keep(&old, "before.i")?;
+    let (after_text, _) = keep(&applied.overlay.command(command, build)?, "after.i")?;
+    let texts = Texts { before: before_text, after: after_text };
+    let changes = changes::compare(&old_text, &gcc::expanded(&new, build)?);
     let compile = |command: &CompileCommand, name: &str| {
         object::compile(command, &build.join(&command.source), build, &scratch.join(name))
     };
     let (before, after) = (compile(&old, "before")?, compile(&new, "after")?);
-    Ok(Compared { applied, changes, before, after })
+    Ok(Compared { applied, changes, before, after, texts })
 }
 
 /// The command that compiles the unpatched unit, from wherever.
@@ -114,10 +123,10 @@ pub fn extracted(
     scratch: &Path,
 ) -> Result<Extraction> {
     let Project { source, build, command } = project;
-    let Compared { applied, changes, before, after } = compared;
+    let Compared { applied, changes, before, after, texts } = compared;
     let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
     let (command_of_unit, report) = (command.clone(), Origin::OnDemand);
-    let unit = UnitPlan { command: command_of_unit, changes, before, after_objects, report, affected };
+    let unit = UnitPlan { command: command_of_unit, changes, before, after_objects, report, affected, texts };
     let mut findings = Vec::new();
     let resolver = Resolver::new(running, &unit.before.facts);
     let overlay = &applied.overlay;

@@ -102,6 +102,15 @@ pub struct UnitPlan {
     /// Where its clone report is from.
     pub report: Origin,
     pub affected: Affected,
+    pub texts: Texts,
+}
+
+/// A unit as `gcc -E` leaves it, in files of the scratch folder.
+#[derive(Debug, Clone)]
+pub struct Texts {
+    pub before: PathBuf,
+    /// Of the patched tree.
+    pub after: PathBuf,
 }
 
 /// The result of `plan`.
@@ -169,7 +178,6 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     let searches = candidates.searched(changed.looked_at, &differing);
     limit(&differing, &searches, options.max_units, changed.looked_at < candidates.commands.len())?;
     progress(&format!("object: compile {} before and after", units::counted(changed.units.len(), "unit")));
-    let texts: Vec<PathBuf> = changed.units.iter().map(|unit| unit.preprocessed.clone()).collect();
     let units = units::compiled(kernel, options, &applied, changed.units, scratch)?;
     progress("affected: targets");
     findings.extend(units.iter().flat_map(|unit| unit.affected.findings.clone()));
@@ -181,7 +189,7 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     progress("object: hold the recompiled code against the running kernel's");
     findings.extend(units::provenance(kernel, &units)?);
     progress("judge: what replacing functions can't do, and what a person must decide");
-    findings.extend(evidence::judged(kernel, &applied, &units, &texts, scratch)?);
+    findings.extend(evidence::judged(kernel, &applied, &units, scratch)?);
     allow(&mut findings, &options.allow);
     let is_refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
     if !is_refused && units.iter().all(|unit| unit.affected.targets.is_empty()) {

@@ -202,7 +202,15 @@ pub(super) fn closed(
     };
     let UnitPlace { command, build, roots } = place;
     let parse = worker::Parse::chosen();
-    let request = worker::Request { command, build: build.to_path_buf(), roots, headers: None, scope, parse };
+    let request = worker::Request {
+        command,
+        build: build.to_path_buf(),
+        roots,
+        headers: None,
+        scope,
+        parse,
+        preprocessed: Some(unit.texts.after.clone()),
+    };
     let worker::Answer { closure, usage } = worker::run(&request)?;
     Ok((closure, usage))
 }

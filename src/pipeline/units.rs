@@ -16,7 +16,7 @@ use crate::unit::changes::{self, Changes, What};
 use crate::unit::contained::{self, Edit};
 use crate::unit::gcc;
 
-use super::{Applied, Options, Patched, UnitPlan};
+use super::{Applied, Options, Patched, Texts, UnitPlan};
 
 /// `3 units`, `1 unit`.
 pub fn counted(count: usize, name: &str) -> String {
@@ -131,25 +131,35 @@ pub fn compiled(
     scratch: &Path,
 ) -> Result<Vec<UnitPlan>> {
     let versions: Vec<(usize, bool)> = (0..changed.len()).flat_map(|unit| [(unit, false), (unit, true)]).collect();
-    let compile = |(unit, after): &(usize, bool)| {
+    let expanded_to = |unit: usize| scratch.join(format!("after-{unit}.i"));
+    let compile = |(unit, patched): &(usize, bool)| {
         let ChangedUnit { command, preprocessed, .. } = &changed[*unit];
-        if !*after {
+        if !*patched {
             let text = std::fs::read(preprocessed).map_err(io("read", preprocessed))?;
             return original_of(kernel, command, &text);
         }
+        let overlaid = applied.overlay.command(command, kernel.build())?;
+        let path = expanded_to(*unit);
+        let text = || {
+            let text = gcc::expanded(&overlaid, kernel.build())?;
+            std::fs::write(&path, text).map_err(io("write", &path))
+        };
         let command = applied.comparable.command(command, kernel.build())?;
         let source = kernel.build().join(&command.source);
-        object::compile(&command, &source, kernel.build(), &scratch.join(format!("unit{unit}")))
+        let (text, compiled) =
+            join(text, || object::compile(&command, &source, kernel.build(), &scratch.join(format!("unit{unit}"))));
+        text.and(compiled)
     };
     let mut objects = try_map(&versions, compile)?.into_iter();
     let mut units = Vec::new();
-    for ChangedUnit { command, changes, .. } in changed {
+    for (index, ChangedUnit { command, changes, preprocessed }) in changed.into_iter().enumerate() {
         let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
         let trees = origin::Trees { source: kernel.source(), build: kernel.build() };
         let report = origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
         let affected = affected_set(&changes, (&before, &after), kernel.symbols(&command.object)?, &command.object);
         let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
-        units.push(UnitPlan { command, changes, before, after_objects, report, affected });
+        let texts = Texts { before: preprocessed, after: expanded_to(index) };
+        units.push(UnitPlan { command, changes, before, after_objects, report, affected, texts });
     }
     Ok(units)
 }

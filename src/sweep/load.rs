@@ -2,19 +2,22 @@
 
 use std::path::Path;
 
-use crate::finding::{Result, USAGE, VM_TRANSITION_STUCK, refuse};
+use crate::finding::{Result, USAGE, VM_TRANSITION_STUCK, io, refuse};
 use crate::kernel::Kernel;
 use crate::link::symbols_file::VMLINUX;
 use crate::vm::series::{self, Item, Outcome};
 
 use super::{Row, Status, module_name};
 
-/// Loads each module that was built and refers to the running kernel, and says in its row how that went. The modules are in
-/// the folders of their numbers in `scratch`.
-pub fn load(kernel: &Kernel, made: &mut [(usize, Row)], scratch: &Path) -> Result<()> {
+/// Is there a module to load, one that was built and refers to the running kernel?
+pub fn can_be(row: &Row) -> bool {
+    row.status == Status::Built && row.externals > 0
+}
+
+/// Loads the modules, which are in the folders of their numbers in `scratch`; yields the rows with how that went.
+pub fn load(kernel: &Kernel, mut made: Vec<(usize, Row)>, scratch: &Path) -> Result<Vec<(usize, Row)>> {
     let mut items = Vec::new();
-    let mut loaded: Vec<&mut Row> = Vec::new();
-    for (number, row) in made.iter_mut().filter(|(_, row)| row.status == Status::Built && row.externals > 0) {
+    for (number, row) in &made {
         let name = module_name(*number);
         let target_modules = match row.object.as_str() {
             VMLINUX => Vec::new(),
@@ -22,16 +25,16 @@ pub fn load(kernel: &Kernel, made: &mut [(usize, Row)], scratch: &Path) -> Resul
         };
         let livepatch = scratch.join(number.to_string()).join(&name).join(format!("{name}.ko"));
         items.push(Item { livepatch, name, target_modules });
-        loaded.push(row);
     }
-    if items.is_empty() {
-        return Ok(());
-    }
+    let Some((first, _)) = made.first() else { return Ok(made) };
     let Some(image) = &kernel.descriptor.image else {
         return refuse(USAGE, format!("{} was prepared without an image to boot", kernel.descriptor.name));
     };
-    let outcomes = series::run(image, &items, scratch, &mut |_| ())?;
-    for (row, outcome) in loaded.into_iter().zip(outcomes) {
+    let folder = scratch.join(format!("load-{first}"));
+    std::fs::create_dir(&folder).map_err(io("create", &folder))?;
+    let outcomes = series::run(image, &items, &folder, &mut |_| ())?;
+    let _ = std::fs::remove_dir_all(&folder);
+    for ((_, row), outcome) in made.iter_mut().zip(outcomes) {
         match outcome {
             Outcome::Passed => row.status = Status::Loaded,
             Outcome::TargetAbsent(why) => row.message = Some(format!("{} can't be loaded here: {why}", row.object)),
@@ -45,5 +48,5 @@ pub fn load(kernel: &Kernel, made: &mut [(usize, Row)], scratch: &Path) -> Resul
             }
         }
     }
-    Ok(())
+    Ok(made)
 }

@@ -24,6 +24,7 @@ use crate::parallel;
 use crate::pipeline::{self, Options};
 use crate::process::Program;
 use crate::render::output;
+use crate::vm::series;
 
 pub use draw::{Drawn, functions};
 pub use table::table;
@@ -33,9 +34,6 @@ const A_UNIT: usize = 5;
 
 /// Of so many modules one is built by make.
 const BUILT: usize = 10;
-
-/// So many functions are made into modules before these are loaded.
-const A_LOAD: usize = 50;
 
 /// What is put behind the opening brace: a change of the code that moves no line and declares nothing that is used.
 const MARKER: &str = " int klp_sweep __attribute__((__unused__)) = ({ __asm__ __volatile__(\"nop\"); 0; });";
@@ -139,52 +137,67 @@ pub fn sweep(request: &Request, scratch: &Path, tick: &(dyn Fn(usize, usize) + S
     };
     let known = earlier(&request.rows, &head)?;
     let drawn = drawn(&kernel, request, tick)?;
-    let rows = Mutex::new(BTreeMap::new());
-    let file = Mutex::new(open(&request.rows, &head)?);
+    let book = Book { path: &request.rows, file: Mutex::new(open(&request.rows, &head)?), rows: Mutex::default() };
     let (done, all) = (AtomicUsize::new(0), drawn.len());
-    let write = |row: &Row| {
-        let line = serde_json::to_string(row).expect("a row has only string keys") + "\n";
-        let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
-        file.write_all(line.as_bytes()).map_err(io("write", &request.rows))
-    };
-    let keep = |number: usize, row: Row| rows.lock().unwrap_or_else(|e| e.into_inner()).insert(number, row);
-    let numbers: Vec<usize> = (0..all).collect();
-    for some in numbers.chunks(if request.load { A_LOAD } else { all.max(1) }) {
-        let made = parallel::try_map_on(request.jobs, some, |number| {
-            let drawn = &drawn[*number];
-            let key = (drawn.command.output.clone(), drawn.command.object.clone(), drawn.function.clone());
-            let made = match known.get(&key) {
-                Some(row) => {
-                    keep(*number, row.clone());
-                    None
-                }
-                None => {
-                    let folder = scratch.join(number.to_string());
-                    std::fs::create_dir(&folder).map_err(io("create", &folder))?;
-                    let row = tried(&kernel, request, drawn, *number, &folder);
-                    if request.load {
-                        Some((*number, row))
-                    } else {
-                        let _ = std::fs::remove_dir_all(&folder);
-                        write(&row)?;
-                        keep(*number, row);
-                        None
-                    }
-                }
-            };
-            tick(done.fetch_add(1, Ordering::Relaxed) + 1, all);
-            Ok(made)
-        })?;
-        // Only where they are to be loaded.
-        let mut made: Vec<(usize, Row)> = made.into_iter().flatten().collect();
-        load::load(&kernel, &mut made, scratch)?;
-        for (number, row) in made {
+    let waiting: Mutex<Vec<(usize, Row)>> = Mutex::default();
+    let finish = |some: Vec<(usize, Row)>| -> Result<()> {
+        for (number, row) in load::load(&kernel, some, scratch)? {
             let _ = std::fs::remove_dir_all(scratch.join(number.to_string()));
-            write(&row)?;
-            keep(number, row);
+            book.write(number, row)?;
         }
+        Ok(())
+    };
+    let numbers: Vec<usize> = (0..all).collect();
+    parallel::try_map_on(request.jobs, &numbers, |&number| {
+        let drawn = &drawn[number];
+        let key = (drawn.command.output.clone(), drawn.command.object.clone(), drawn.function.clone());
+        match known.get(&key) {
+            Some(row) => book.keep(number, row.clone()),
+            None => {
+                let folder = scratch.join(number.to_string());
+                std::fs::create_dir(&folder).map_err(io("create", &folder))?;
+                let row = tried(&kernel, request, drawn, number, &folder);
+                if request.load && load::can_be(&row) {
+                    let some = {
+                        let mut waiting = waiting.lock().unwrap_or_else(|e| e.into_inner());
+                        waiting.push((number, row));
+                        let full = waiting.len() >= series::A_BOOT;
+                        if full { std::mem::take(&mut *waiting) } else { Vec::new() }
+                    };
+                    finish(some)?;
+                } else {
+                    let _ = std::fs::remove_dir_all(&folder);
+                    book.write(number, row)?;
+                }
+            }
+        }
+        tick(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+        Ok(())
+    })?;
+    finish(waiting.into_inner().unwrap_or_else(|e| e.into_inner()))?;
+    Ok(book.rows.into_inner().unwrap_or_else(|e| e.into_inner()).into_values().collect())
+}
+
+/// The rows so far, in the file too.
+struct Book<'a> {
+    path: &'a Path,
+    file: Mutex<std::fs::File>,
+    rows: Mutex<BTreeMap<usize, Row>>,
+}
+
+impl Book<'_> {
+    /// Takes in a row that the file has.
+    fn keep(&self, number: usize, row: Row) {
+        self.rows.lock().unwrap_or_else(|e| e.into_inner()).insert(number, row);
     }
-    Ok(rows.into_inner().unwrap_or_else(|e| e.into_inner()).into_values().collect())
+
+    fn write(&self, number: usize, row: Row) -> Result<()> {
+        let line = serde_json::to_string(&row).expect("a row has only string keys") + "\n";
+        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        file.write_all(line.as_bytes()).map_err(io("write", self.path))?;
+        self.keep(number, row);
+        Ok(())
+    }
 }
 
 /// The name of the module of the function with this number.

@@ -34,7 +34,16 @@ use expand::Expanded;
 
 /// Expands a unit and holds the result against `gcc -E`, token for token.
 pub fn expanded(command: &CompileCommand, build: &Path) -> Result<Expanded> {
-    let (directives, reference) = join(|| gcc::directives_only(command, build), || gcc::expanded(command, build));
+    expanded_as(command, build, || gcc::expanded(command, build))
+}
+
+/// As [`expanded`], where what `gcc -E` makes of the unit may be there already.
+pub fn expanded_as(
+    command: &CompileCommand,
+    build: &Path,
+    reference: impl FnOnce() -> Result<Vec<u8>>,
+) -> Result<Expanded> {
+    let (directives, reference) = join(|| gcc::directives_only(command, build), reference);
     // What the expander says of a macro bomb is clearer than that GCC was ended.
     let unit = expand::expand(directives?, &command.source, &gcc::prefix_maps(&command.args))?;
     self_check(&unit, &reference?, &command.source)?;

@@ -40,6 +40,8 @@ pub struct Request {
     pub headers: Option<Headers>,
     pub scope: Scope,
     pub parse: Parse,
+    /// The file with what `gcc -E` makes of the unit, where that is known.
+    pub preprocessed: Option<PathBuf>,
 }
 
 /// How much of a unit libclang reads.
@@ -129,7 +131,13 @@ fn peak_memory() -> u64 {
 fn answer(request: &Request) -> Result<Answer> {
     let mut usage = Usage::default();
     let started = own_cpu();
-    let mut unit = super::expanded(&request.command, &request.build)?;
+    let mut unit = match &request.preprocessed {
+        None => super::expanded(&request.command, &request.build)?,
+        Some(path) => {
+            let text = || std::fs::read(path).map_err(io("read", path));
+            super::expanded_as(&request.command, &request.build, text)?
+        }
+    };
     let outline = Outline::new(&mut unit);
     usage.expand = own_cpu() - started;
     clang::load()?;
@@ -212,6 +220,7 @@ mod tests {
             headers: None,
             scope,
             parse: Parse::Closure,
+            preprocessed: None,
         };
         Case { unit, outline, request }
     }

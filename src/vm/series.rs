@@ -10,7 +10,7 @@ use super::transcript::{kernel_warning, read_report};
 use crate::finding::{Finding, Result, VM_LOAD_FAILED, io};
 
 /// Livepatches of one boot.
-const A_BOOT: usize = 25;
+pub const A_BOOT: usize = 25;
 
 /// For one transition.
 const TRANSITION_LIMIT: Duration = Duration::from_secs(60);

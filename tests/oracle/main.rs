@@ -32,8 +32,8 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Each group uses all cores by itself.
     arguments.test_threads = Some(1);
-    let csmith = number("KLP_ORACLE_CSMITH", 150);
-    let own = number("KLP_ORACLE_OWN", 200);
+    let csmith = number("KLP_ORACLE_CSMITH", 80);
+    let own = number("KLP_ORACLE_OWN", 100);
     let group = |name: &'static str, count: u64, mode: Mode, make: Make| {
         Trial::test(name, move || {
             let figures = tried(name, count, mode, make);

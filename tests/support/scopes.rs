@@ -24,7 +24,15 @@ pub fn agree(kernel: &Kernel, command: &CompileCommand, wanted: usize) -> Result
     let outline = Outline::new(&mut unit);
     let roots = vec![format!("{}/", kernel.source().display())];
     let build = kernel.build().to_path_buf();
-    let request = Request { command, build, roots, headers: None, scope: Scope::default(), parse: Parse::All };
+    let request = Request {
+        command,
+        build,
+        roots,
+        headers: None,
+        scope: Scope::default(),
+        parse: Parse::All,
+        preprocessed: None,
+    };
     let places = Places::new(&unit, &request);
     clang::load().map_err(shown)?;
     let all = Selection::All;
