@@ -140,6 +140,7 @@ registry! {
     TARGETS_UNKNOWN Judge "targets-unknown" "The module has no tables (`struct klp_patch`) that can be followed in the file, so what it replaces could not be checked."
     READINGS_DIFFER Judge "readings-differ" "The second reading of the C file (lang-c) doesn't see the functions, or the names that they use, as the compiler's side does: something is written in a way that fools a reader, or lang-c doesn't know an extension."
     SYMBOL_UNVERIFIED Judge "symbol-unverified" "klp.symbols names one of several symbols of a name, and nothing that the tool knows tells whether it is the right one. Compare the addresses in /proc/kallsyms with the object's layout."
+    MERGE_BROKEN Judge "merge-broken" "The edits and the new module touch different lines, but the C that they make together doesn't compile, for one of them needs what the other took away. Mend the edit where the compiler says."
     MERGE_CONFLICT Judge "merge-conflict" "A hand and the new module have changed the same lines. The file has all three texts between markers, as diff3 leaves them; choose, and remove the markers."
     // The patch.
     PATCH_INVALID Refuse "patch-invalid" "The patch can't be read or names something outside of the kernel tree."

@@ -364,10 +364,10 @@ fn invocation<'a>(name: &'a str, trampolines: &'a BTreeSet<String>, argument: Ve
     words
 }
 
-/// The declaration of an array has the size that its initialiser gives it.
+/// The declaration of an array has the size that its initialiser gives it, where it is ours and not a header's.
 fn sized<'a>(mut words: Vec<Word<'a>>, node: &'a Node) -> Vec<Word<'a>> {
     let texts: Vec<&str> = words.iter().map(|word| word.0).collect();
-    if let (Some(length), Some((name, _))) = (&node.array_length, node.names.first())
+    if let (true, Some(length), Some((name, _))) = (node.copied, &node.array_length, node.names.first())
         && let Some(at) = declaration::open_bracket(&texts, name)
     {
         words.insert(at + 1, (length, false));

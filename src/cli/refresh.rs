@@ -10,7 +10,7 @@ use similar::TextDiff;
 use crate::finding::{Finding, MERGE_CONFLICT, Result, USAGE, refuse};
 use crate::folder::{self, Folder};
 use crate::kernel::Kernel;
-use crate::pipeline;
+use crate::pipeline::{self, counted};
 use crate::refresh::{self, Merged, merge::Outcome};
 use crate::scratch;
 
@@ -57,6 +57,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     let new: BTreeMap<String, String> = livepatch.files.iter().cloned().collect();
     super::create::add_account(&kernel, &options, &plan, &mut livepatch)?;
     let merged = refresh::merged(&folder, &new);
+    let broken = refresh::compiled(&kernel, &livepatch.written, &merged, scratch.path())?;
     if request.dry_run {
         print(&dry(&folder, &merged));
     } else {
@@ -65,6 +66,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
     print(&summary(&request.folder, &merged, request.dry_run));
     let mut findings = livepatch.findings;
     findings.extend(conflict(&merged));
+    findings.extend(broken);
     report(&findings);
     if !request.dry_run && merged.conflicts() == 0 {
         hint(&format!("next: klp-extract check {0} && {1}", request.folder.display(), next_command(&request.folder)));
@@ -83,7 +85,8 @@ fn conflict(merged: &Merged) -> Option<Finding> {
     let count = merged.conflicts();
     (count > 0).then(|| {
         let message = format!(
-            "{count} places of {} were changed by hand and by the new module; choose there between the three texts",
+            "{} in {}, changed by hand and by the new module: choose there between the three texts",
+            counted(count, "place"),
             files.join(", ")
         );
         Finding::new(MERGE_CONFLICT, message)
@@ -113,7 +116,7 @@ fn summary(path: &Path, merged: &Merged, dry: bool) -> String {
             (Outcome::New, _) => "written anew".into(),
             (Outcome::Edited, _) => "kept as edited".into(),
             (Outcome::Merged, _) => "merged with the edits".into(),
-            (Outcome::Conflicts(count), _) => format!("{count} conflicts"),
+            (Outcome::Conflicts(count), _) => counted(*count, "conflict"),
         };
         text.push_str(&format!("{}/{name}: {became}\n", path.display()));
     }

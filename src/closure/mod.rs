@@ -134,6 +134,26 @@ pub struct Entered {
     pub order: u32,
 }
 
+/// The first times, and the later ones that may bring something: a file that is entered while it is being read has a guard.
+fn entered(all: impl Iterator<Item = Entered>) -> (Vec<Entered>, Vec<Entered>) {
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<u32> = Vec::new();
+    for entered in all {
+        while open.last().is_some_and(|file| *file != entered.parent) {
+            open.pop();
+        }
+        let circular = open.contains(&entered.file);
+        open.push(entered.file);
+        if seen.insert(entered.file) {
+            first.push(entered);
+        } else if !circular {
+            again.push(entered);
+        }
+    }
+    (first, again)
+}
+
 /// One `#include` of a file that is copied from, be it that GCC had no need to enter the file again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Directive {
@@ -547,10 +567,9 @@ impl Walk<'_, '_> {
             };
             (index as u32, definition)
         });
-        let mut seen = BTreeSet::new();
         let all = self.unit.reader.includes.iter();
         let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
-        let (entered, entered_again) = all.partition(|entered| seen.insert(entered.file));
+        let (entered, entered_again) = entered(all);
         Closure {
             macros: macros.collect(),
             entered,

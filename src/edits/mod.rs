@@ -149,8 +149,11 @@ fn key(piece: &Piece) -> (Kind, &str) {
 
 fn in_source(file: &str, old: &[Piece], new: &[Piece], renamed: &BTreeMap<String, String>) -> Vec<Change> {
     let new_key = |piece: &Piece| {
-        let name = renamed.get(&piece.name).filter(|_| named(piece)).unwrap_or(&piece.name);
-        (piece.kind, name.clone())
+        let name = match named(piece) {
+            true => renamed.get(&piece.name).unwrap_or(&piece.name).clone(),
+            false => renamed_within(&piece.name, renamed),
+        };
+        (piece.kind, name)
     };
     let old_keys: Vec<(Kind, String)> = old.iter().map(new_key).collect();
     let new_keys: Vec<(Kind, String)> = new.iter().map(|piece| (piece.kind, piece.name.clone())).collect();
@@ -183,7 +186,7 @@ fn in_source(file: &str, old: &[Piece], new: &[Piece], renamed: &BTreeMap<String
             changes.push(change(piece, How::Added, prefixed('+', &piece.text)));
             continue;
         };
-        if before.name != piece.name {
+        if before.name != piece.name && named(before) {
             let mut renaming = change(before, How::Renamed(piece.name.clone()), Vec::new());
             renaming.line = piece.line;
             changes.push(renaming);
@@ -207,6 +210,17 @@ fn in_source(file: &str, old: &[Piece], new: &[Piece], renamed: &BTreeMap<String
     changes.extend(left.into_iter().map(|index| change(&old[index], How::Removed, prefixed('-', &old[index].text))));
     changes.sort_by_key(|change| change.line);
     changes
+}
+
+/// A name that is made of others, as `module_init(livepatch_init)` is, with those that were renamed.
+fn renamed_within(name: &str, renamed: &BTreeMap<String, String>) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = name.split_inclusive(|c| !is_word(c));
+    let new = words.map(|part| {
+        let word = part.trim_end_matches(|c| !is_word(c));
+        format!("{}{}", renamed.get(word).map_or(word, String::as_str), &part[word.len()..])
+    });
+    new.collect()
 }
 
 fn squeezed(text: &str) -> String {
@@ -284,6 +298,12 @@ mod tests {
         assert_eq!(told(MODULE, &without), ["m.c:4: function help removed"]);
         let moved = format!("{}{}", without, &MODULE[start..end]);
         assert!(told(MODULE, &moved).iter().any(|line| line.contains("moved")), "{:?}", told(MODULE, &moved));
+    }
+
+    #[test]
+    fn the_initcall_of_a_renamed_function_is_no_other_change() {
+        let module = "int help(void)\n{\n\treturn 1;\n}\n\nmodule_init(help);\n";
+        assert_eq!(told(module, &module.replace("help", "aid")), ["m.c:1: function help renamed to aid"]);
     }
 
     #[test]

@@ -113,6 +113,7 @@ const EXAMPLES: &[(Id, &str)] = &[
     (TARGETS_UNKNOWN, "The `klp_patch` was moved into an allocated object."),
     (READINGS_DIFFER, "A macro that was added by hand hides a closing brace."),
     (SYMBOL_UNVERIFIED, "`klp.symbols` has `show vmlinux show 3`, added by hand."),
+    (MERGE_BROKEN, "A helper was deleted by hand, and on another kernel one more of the copied functions calls it."),
     (MERGE_CONFLICT, "A copied function was edited, and the new version of the patch changes the same line."),
     (FORBIDDEN_SECTION, "The copied text still has its `EXPORT_SYMBOL(f);`."),
     (WRITABLE_OBJECT, "`static int count;` was copied by hand together with the function that uses it."),

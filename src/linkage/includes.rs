@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::closure::{Closure, Directive, MacroDefinition};
-use crate::finding::Result;
+use crate::finding::{MODULE_DOES_NOT_COMPILE, Result, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 use crate::unit::place::{self, Class, Position};
@@ -102,22 +102,80 @@ pub fn choose(
     // A header brings others, so that each addition is followed by a new look; every round adds one.
     let mut rest: Vec<u32> = needed.iter().copied().collect();
     rest.sort_by_key(|file| first.get(file));
+    let path = |file: &u32| &closure.files[*file as usize].path;
+    let mut indirect: Vec<String> = Vec::new();
     loop {
-        let reached = reached(&chosen, module, build, roots, scratch)?;
+        let reached = match reached(&chosen, module, build, roots, scratch)? {
+            Ok(reached) => reached,
+            // Some headers refuse to be included by anything but another one (`linux/find.h`).
+            Err(_) => {
+                chosen = allowed(&names, chosen, module, build, scratch)?;
+                reached(&chosen, module, build, roots, scratch)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?
+            }
+        };
         let known = |name: &String| chosen.iter().any(|include| include.name == *name);
-        let missing = rest
-            .iter()
-            .find(|file| !reached.contains(&closure.files[**file as usize].path) && !known(&names.of(**file)));
+        let missing = rest.iter().find(|file| !reached.contains(path(file)) && !known(&names.of(**file)));
         let Some(missing) = missing else { break };
         let better = includable(closure, *missing);
         let file = if known(&names.of(better)) { *missing } else { better };
-        let path = &closure.files[*missing as usize].path;
-        let reason = direct.get(missing).cloned().unwrap_or_else(|| format!("needed by what {path} declares"));
+        let name = names.of(file);
+        let reason = direct.get(missing).cloned().unwrap_or_else(|| {
+            indirect.push(name.clone());
+            format!("needed by what {} declares", path(missing))
+        });
         let order = first.get(&file).copied().unwrap_or(u32::MAX);
-        chosen.push(Include { name: names.of(file), quoted: false, order, reason });
+        chosen.push(Include { name, quoted: false, order, reason });
         chosen.sort_by_key(|include| include.order);
     }
+    // What a later one brings as well.
+    for name in indirect {
+        let fewer: Vec<Include> = chosen.iter().filter(|include| include.name != name).cloned().collect();
+        let reached = reached(&fewer, module, build, roots, scratch)?;
+        let enough = |reached: &BTreeSet<String>| {
+            rest.iter()
+                .all(|file| reached.contains(path(file)) || fewer.iter().any(|known| known.name == names.of(*file)))
+        };
+        if reached.is_ok_and(|reached| enough(&reached)) {
+            chosen = fewer;
+        }
+    }
     Ok(chosen)
+}
+
+/// Those headers that the preprocessor refuses when they come alone are included by the header that included them in the
+/// unit, where users may include that.
+fn allowed(
+    names: &Names,
+    chosen: Vec<Include>,
+    module: &CompileCommand,
+    build: &Path,
+    scratch: &Path,
+) -> Result<Vec<Include>> {
+    let Names { closure, .. } = names;
+    let mut all: Vec<Include> = Vec::new();
+    for mut include in chosen {
+        let mut file = (0..closure.files.len() as u32).find(|file| names.of(*file) == include.name);
+        while !is_accepted(&include, module, build, scratch)? {
+            let entered = closure.entered.iter().find(|entered| Some(entered.file) == file);
+            let up = entered.filter(|entered| closure.files[entered.parent as usize].class == Class::Public);
+            let Some(up) = up else { break };
+            let order = closure.entered.iter().find(|entered| entered.file == up.parent).map(|entered| entered.order);
+            file = Some(up.parent);
+            include = Include { name: names.of(up.parent), order: order.unwrap_or(include.order), ..include };
+        }
+        if all.iter().all(|known| known.name != include.name) {
+            all.push(include);
+        }
+    }
+    all.sort_by_key(|include| include.order);
+    Ok(all)
+}
+
+/// Does the preprocessor take a header that comes alone?
+fn is_accepted(include: &Include, module: &CompileCommand, build: &Path, scratch: &Path) -> Result<bool> {
+    let stub = written(std::slice::from_ref(include), scratch)?;
+    let program = Program::compiler(&module.compiler).args(&module.args).args(["-w", "-M"]).arg(stub);
+    Ok(program.folder(build).output()?.success)
 }
 
 /// The includes that a unit of a program keeps: those lines of the files that are copied from which bring a header of the
@@ -301,8 +359,21 @@ pub fn completed(
         all
     };
     let compile = |more: &[Include]| compiles(&together(more), module, build, scratch);
-    if compile(&[])? || !compile(&more)? {
+    if compile(&[])? {
         return Ok(None);
+    }
+    if !compile(&more)? {
+        // Headers for built-in code may use what others hide from modules (`asm/tlb.h`).
+        let mut alone = Vec::new();
+        for include in more {
+            if compiles(std::slice::from_ref(&include), module, build, scratch)? {
+                alone.push(include);
+            }
+        }
+        more = alone;
+        if !compile(&more)? {
+            return Ok(None);
+        }
     }
     // By halves: most of them go at once.
     let mut size = more.len().div_ceil(2);
@@ -349,7 +420,7 @@ pub fn brought(
         reason: String::new(),
     });
     let all: Vec<Include> = includes.iter().cloned().chain(own).collect();
-    let reached = reached(&all, module, build, roots, scratch)?;
+    let reached = reached(&all, module, build, roots, scratch)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?;
     let is_there = |file: &u32| {
         let place = &closure.files[*file as usize];
         place.class == Class::Compiler || reached.contains(&place.path)
@@ -364,24 +435,26 @@ fn written(includes: &[Include], scratch: &Path) -> Result<std::path::PathBuf> {
     Ok(stub)
 }
 
-/// Every file that these includes bring, by its path relative to the source or the build folder.
+/// Every file that these includes bring, by its path relative to the source or the build folder; or what the preprocessor
+/// has against them.
 fn reached(
     includes: &[Include],
     module: &CompileCommand,
     build: &Path,
     roots: &[String],
     scratch: &Path,
-) -> Result<BTreeSet<String>> {
+) -> Result<std::result::Result<BTreeSet<String>, String>> {
     let stub = written(includes, scratch)?;
-    let output = Program::compiler(&module.compiler)
-        .args(&module.args)
-        .args(["-w", "-M"])
-        .arg(&stub)
-        .folder(build)
-        .run("list the headers that the module's includes bring")?;
-    let text = String::from_utf8_lossy(&output).replace("\\\n", " ");
+    let output =
+        Program::compiler(&module.compiler).args(&module.args).args(["-w", "-M"]).arg(&stub).folder(build).output()?;
+    if !output.success {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let first: Vec<&str> = text.lines().take(10).collect();
+        return Ok(Err(format!("the module's includes can't be read:\n  {}", first.join("\n  "))));
+    }
+    let text = String::from_utf8_lossy(&output.stdout).replace("\\\n", " ");
     let files = text.split_whitespace().skip(1);
-    Ok(files.map(|file| place::classify(file, roots).path).collect())
+    Ok(Ok(files.map(|file| place::classify(file, roots).path).collect()))
 }
 
 #[cfg(test)]

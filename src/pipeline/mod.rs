@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use base::Base;
 pub use names::PREFIX;
-pub use units::{PATCHED_TREE, original};
+pub use units::{PATCHED_TREE, counted, original};
 
 use crate::affected::origin::Origin;
 use crate::affected::{Affected, Target};
@@ -134,6 +134,8 @@ pub struct Written {
     pub object: String,
     /// Its C file.
     pub output: String,
+    /// Compiles that as the build will.
+    pub command: CompileCommand,
     /// Where its clone report is from.
     pub report: String,
     pub targets: Vec<Target>,
@@ -172,12 +174,12 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     let real = candidates.climbed.clone().map_or(Real::Chain, Real::Folders);
     let applied = units::overlaid(kernel.source(), patched, real, scratch)?;
     findings.extend(candidates.findings.iter().cloned());
-    progress(&format!("unit: compare the tokens of {}", units::counted(candidates.commands.len(), "unit")));
+    progress(&format!("unit: compare the tokens of {}", counted(candidates.commands.len(), "unit")));
     let changed = units::changed(kernel, &applied, &candidates, options.max_units, scratch)?;
     let differing: Vec<&CompileCommand> = changed.units.iter().map(|unit| &unit.command).collect();
     let searches = candidates.searched(changed.looked_at, &differing);
     limit(&differing, &searches, options.max_units, changed.looked_at < candidates.commands.len())?;
-    progress(&format!("object: compile {} before and after", units::counted(changed.units.len(), "unit")));
+    progress(&format!("object: compile {} before and after", counted(changed.units.len(), "unit")));
     let units = units::compiled(kernel, options, &applied, changed.units, scratch)?;
     progress("affected: targets");
     findings.extend(units.iter().flat_map(|unit| unit.affected.findings.clone()));

@@ -560,6 +560,7 @@ pub fn livepatch(
             source: part.unit.command.source.clone(),
             object: part.unit.command.object.clone(),
             output: format!("{}.c", part.stem),
+            command: part.command,
             report: part.unit.report.to_string(),
             targets: part.unit.affected.targets.clone(),
             closure: part.closure,

@@ -5,8 +5,13 @@ pub mod merge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::finding::{Result, io};
+use crate::check;
+use crate::finding::{Error, Finding, MERGE_BROKEN, Result, io};
 use crate::folder::{Folder, PRISTINE};
+use crate::kernel::Kernel;
+use crate::kernel::command::CompileCommand;
+use crate::parallel::try_map;
+use crate::pipeline::Written;
 use crate::render::output;
 use crate::scratch;
 
@@ -35,6 +40,40 @@ pub fn merged(folder: &Folder, new: &BTreeMap<String, String>) -> Merged {
         (name.clone(), merge::merge(name, pristine.as_deref(), edited.as_deref(), new.as_deref()))
     });
     Merged { files: files.collect() }
+}
+
+/// Where a hand's edits live on: do they and the new text compile together, as the build will compile them? With conflicts
+/// in it nobody asks.
+pub fn compiled(kernel: &Kernel, written: &[Written], merged: &Merged, scratch: &Path) -> Result<Vec<Finding>> {
+    let by_hand = |(_, outcome): &(_, Outcome)| matches!(outcome, Outcome::Merged | Outcome::Edited);
+    let Some(first) = written.first() else { return Ok(Vec::new()) };
+    if merged.conflicts() > 0 || !merged.files.values().any(by_hand) {
+        return Ok(Vec::new());
+    }
+    let folder = scratch.join("merged");
+    for (name, (text, _)) in &merged.files {
+        if let Some(text) = text {
+            put(&folder.join(name), text.as_bytes())?;
+        }
+    }
+    let is_there = |name: &&String| name.ends_with(".c") && merged.files[*name].0.is_some();
+    let sources: Vec<&String> = merged.files.keys().filter(is_there).collect();
+    let broken = try_map(&sources, |name| {
+        let of = written.iter().find(|written| written.output == **name).unwrap_or(first);
+        let source = folder.join(name).to_string_lossy().into_owned();
+        let command = CompileCommand { source, ..of.command.clone() };
+        match check::compile(&command, check::NO_WARNING, kernel.build(), &folder.join(format!("{name}.o"))) {
+            Ok(_) => Ok(Vec::new()),
+            Err(Error::Refused(findings)) => Ok(findings),
+        }
+    })?;
+    // The scratch folder's name says nothing to anybody.
+    let prefix = format!("{}/", folder.display());
+    let finding = |finding: Finding| {
+        let why = finding.message.replace(&prefix, "");
+        Finding::new(MERGE_BROKEN, format!("the edits and the new module don't compile together:\n  {why}"))
+    };
+    Ok(broken.into_iter().flatten().map(finding).collect())
 }
 
 /// What `make` and `test` leave in a folder; of the old module.
