@@ -394,7 +394,7 @@ fn found<'a>(module: &'a Expanded, outline: &Outline, statement: StatementId, ex
     let statement = &outline.statements[statement.0 as usize];
     let word = |token: &Token| {
         let text = std::str::from_utf8(module.interner().text(token.symbol)).unwrap_or("\u{fffd}");
-        (text, token.builtin)
+        (text, module.varies(token))
     };
     let words: Vec<Word> = module.tokens[statement.tokens()].iter().map(word).collect();
     match extent {
@@ -471,12 +471,26 @@ fn compared<'a>(words: &[Word<'a>], target: bool) -> Vec<Word<'a>> {
     if target { unstatic(words) } else { words }
 }
 
-/// A function's definition without `static` and `inline` before its body.
+/// A function's definition without `static`, `inline` and `__attribute__((__weak__))` before its body.
 fn unstatic(words: Vec<Word>) -> Vec<Word> {
+    const WEAK: [&str; 6] = ["__attribute__", "(", "(", "__weak__", ")", ")"];
     let body = words.iter().position(|word| word.0 == "{").unwrap_or(0);
     let specifier = |text: &str| matches!(text, "static" | "inline" | "__inline" | "__inline__");
-    let kept = words.into_iter().enumerate().filter(|(at, word)| *at >= body || !specifier(word.0));
-    kept.map(|(_, word)| word).collect()
+    let weak =
+        |at: usize| words[at..body].iter().zip(WEAK).filter(|(word, weak)| word.0 == *weak).count() == WEAK.len();
+    let mut kept = Vec::with_capacity(words.len());
+    let mut at = 0;
+    while at < words.len() {
+        if at < body && weak(at) {
+            at += WEAK.len();
+            continue;
+        }
+        if at >= body || !specifier(words[at].0) {
+            kept.push(words[at]);
+        }
+        at += 1;
+    }
+    kept
 }
 
 /// Follows the tokens of a statement: are we inside of `__attribute__((...))`?

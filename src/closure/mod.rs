@@ -250,13 +250,13 @@ struct Texts {
 }
 
 impl Texts {
-    fn index(&mut self, unit: &Expanded, token: &Token) -> u32 {
+    fn index(&mut self, unit: &Expanded, token: &Token, varies: bool) -> u32 {
         let next = self.texts.len() as u32;
         let index = *self.by_symbol.entry(token.symbol.0).or_insert(next);
         if index == next {
             self.texts.push(unit.interner().string(token.symbol));
         }
-        if token.builtin { index | WILDCARD } else { index }
+        if varies { index | WILDCARD } else { index }
     }
 }
 
@@ -356,17 +356,20 @@ impl Walk<'_, '_> {
             let token = self.unit.tokens.get(index as usize)?;
             (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
         };
+        let copied = !public || (changed.is_some() && !self.places.is_compiler(position.file));
+        // What is copied keeps the names that the build has given to the unit.
+        let varies = |token: &Token| if copied { token.builtin } else { self.unit.varies(token) };
         Node {
             statement: id,
             group,
             extent,
-            copied: !public || (changed.is_some() && !self.places.is_compiler(position.file)),
+            copied,
             first: None,
             names: names.iter().map(|name| (self.unit.interner().string(name.symbol), name.role)).collect(),
             position,
             name_position: names.first().and_then(|name| spelled(name.token)),
             signature_end: spelled(statement.start).and(spelled(signature_end.min(statement.end - 1))),
-            tokens: tokens.iter().map(|token| self.texts.index(self.unit, token)).collect(),
+            tokens: tokens.iter().map(|token| self.texts.index(self.unit, token, varies(token))).collect(),
             signature_tokens: (signature_end - statement.start) as usize,
             origin: self.origin(statement.start),
             static_locals: Vec::new(),

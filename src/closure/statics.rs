@@ -1,7 +1,7 @@
 //! Static variables of functions: which of them hold what the running kernel's function has left there, and the edits that
 //! make the copied function use the kernel's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,20 @@ pub struct StaticLocal {
     pub unread: bool,
     /// What makes the running kernel's of it, or why that can't be done.
     pub edits: Result<Vec<StaticEdit>, String>,
+    /// What those edits are within.
+    pub written_out: Vec<WrittenOut>,
+}
+
+/// An invocation of a macro that gives way to its expansion, with the edits in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WrittenOut {
+    /// The macro's name.
+    pub name: String,
+    /// First of [`Node::tokens`], and the one behind its last.
+    pub tokens: (usize, usize),
+    pub start: Position,
+    /// Behind the closing parenthesis.
+    pub end: Position,
 }
 
 /// A change of a function's text, and the same of its tokens.
@@ -52,9 +66,8 @@ pub struct StaticLocal {
 pub struct StaticEdit {
     /// In [`Node::tokens`].
     pub tokens: Range<usize>,
-    pub start: Position,
-    /// Behind the last character.
-    pub end: Position,
+    /// Where it begins, and where it ends behind the last character; nothing in what is written out.
+    pub text: Option<(Position, Position)>,
     /// The tokens that take their place.
     pub new: Vec<String>,
 }
@@ -73,6 +86,14 @@ impl Node {
             apart
         });
         edits
+    }
+}
+
+impl Node {
+    /// The invocations that are written out for those of the static variables.
+    pub fn written_out(&self, is_chosen: impl Fn(&str) -> bool) -> BTreeSet<&WrittenOut> {
+        let chosen = self.static_locals.iter().filter(|local| is_chosen(&local.new_name));
+        chosen.flat_map(|local| &local.written_out).collect()
     }
 }
 
@@ -95,17 +116,20 @@ pub fn found(unit: &Expanded, places: &Places, statement: &Statement, references
         let new_name = format!("{PREFIX}{function}_{name}{number}");
         let fresh = *stateless || is_thrown_away(&name);
         let edits = match fresh {
-            true => Ok(Vec::new()),
+            true => Ok(statics::Edits::default()),
             false => statics::edits(unit, statement.start..statement.end, references, local, &new_name),
         };
-        let owned = |edit: statics::Edit| {
-            let relative = |token: u32| (token - statement.start) as usize;
-            StaticEdit {
-                tokens: relative(edit.tokens.start)..relative(edit.tokens.end),
-                start: places.position(edit.text.start),
-                end: places.position(edit.text.end),
-                new: edit.new,
-            }
+        let relative = |token: u32| (token - statement.start) as usize;
+        let owned = |edit: statics::Edit| StaticEdit {
+            tokens: relative(edit.tokens.start)..relative(edit.tokens.end),
+            text: edit.text.map(|text| (places.position(text.start), places.position(text.end))),
+            new: edit.new,
+        };
+        let out = |out: &statics::WrittenOut| WrittenOut {
+            name: out.name.clone(),
+            tokens: (relative(out.tokens.0), relative(out.tokens.1)),
+            start: places.position(out.text.0),
+            end: places.position(out.text.1),
         };
         let unread = local.unread.clone().is_some_and(|range| statics::mentions(unit, range));
         found.push(StaticLocal {
@@ -115,7 +139,8 @@ pub fn found(unit: &Expanded, places: &Places, statement: &Statement, references
             fresh,
             declaration: statics::declaration(unit, local),
             unread,
-            edits: edits.map(|edits| edits.into_iter().map(owned).collect()),
+            written_out: edits.iter().flat_map(|edits| &edits.written_out).map(out).collect(),
+            edits: edits.map(|edits| edits.edits.into_iter().map(owned).collect()),
             name,
             new_name,
         });

@@ -15,6 +15,7 @@ use crate::kernel::symbols::{Exports, SymbolTable};
 use crate::link::symbols_file::{Entry, VMLINUX};
 use crate::object::facts::{Binding, Facts};
 use crate::object::layout::{self, Layout};
+use crate::object::running;
 
 use pointers::Features;
 
@@ -113,6 +114,11 @@ pub struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     pub fn new(running: Running<'a>, facts: &'a Facts) -> Resolver<'a> {
         Resolver { running, facts, layout: Layout::of(facts, running.table) }
+    }
+
+    /// Knows more of where the unit's data lies: what the running code leads to.
+    pub fn following(self, running: &running::Running) -> Resolver<'a> {
+        Resolver { layout: self.layout.followed(self.facts, running), ..self }
     }
 
     /// Functions and objects of the unit that the running kernel has under their plain names, so that the module can

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::finding::{AMBIGUOUS_SYMBOL, Result, SYMBOL_MISSING, WEAK_OVERRIDDEN, refuse};
 use crate::kernel::symbols::SymbolTable;
 
-use super::facts::{Binding, Facts};
+use super::facts::{Binding, Facts, Place, Role};
+use super::running::{Running, Spot};
 
 /// A symbol of the running kernel that can't be mistaken for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,30 @@ impl Layout {
             }
         }
         layout
+    }
+
+    /// Places the sections of data that no symbol tells of: where the running code leads at the fields that this object's code
+    /// has for them. All of those must agree.
+    pub fn followed(mut self, facts: &Facts, running: &Running) -> Layout {
+        let mut led: BTreeMap<usize, BTreeSet<Option<Base>>> = BTreeMap::new();
+        for (index, section) in facts.sections.iter().enumerate().filter(|(_, section)| section.role == Role::Text) {
+            for (offset, relocation) in &section.relocations {
+                let Place::Here(target, addend) = relocation.place else { continue };
+                let is_data = matches!(facts.sections[target].role, Role::Data | Role::Const);
+                let (Some(at), true, None) = (self.place(index, *offset), is_data, self.base(target)) else { continue };
+                let base = match running.leads(at, relocation) {
+                    Some(Spot::At((section, address))) => Some((section, address.wrapping_sub(addend as u64) as i64)),
+                    _ => None,
+                };
+                led.entry(target).or_default().insert(base);
+            }
+        }
+        for (section, bases) in led {
+            if let (Some(Some(base)), 1, false) = (bases.first(), bases.len(), self.is_scattered(section)) {
+                self.bases.insert(section, *base);
+            }
+        }
+        self
     }
 
     /// Do a section's symbols contradict each other about its place? Then it is another build's.

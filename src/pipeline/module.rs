@@ -18,7 +18,7 @@ use crate::link::symbols_file::{self, VMLINUX};
 use crate::linkage::includes::{self, Include};
 use crate::linkage::pointers::{self, Access, Features, Symbols, Wanted};
 use crate::linkage::{self, External, Resolver, Running};
-use crate::object::statics::base_name;
+use crate::object::{self, statics::base_name};
 use crate::parallel::{join, try_map};
 use crate::patch::Overlay;
 use crate::render::{self, ObjectFile, Replacement, Scaffold};
@@ -142,7 +142,10 @@ fn front_end<'a>(
     (shared, copied_inline): (&BTreeSet<String>, &BTreeSet<String>),
     scratch: &Path,
 ) -> Result<UnitClosure<'a>> {
-    let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
+    let mut resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts);
+    if let Some(running) = object::running::Running::open(kernel, &unit.command.object)? {
+        resolver = resolver.following(&running);
+    }
     let overlay = &plan.applied.overlay;
     let place = UnitPlace {
         command: overlay.command(&unit.command, kernel.build())?,

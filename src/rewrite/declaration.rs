@@ -117,7 +117,9 @@ fn several(closure: &Closure, index: NodeIndex, defined: &BTreeSet<&str>) -> Res
         let words: Vec<String> = specifiers.iter().cloned().chain(cleaned(declarator)).collect();
         text.push_str(&format!("extern {};\n", joined(&words)));
     }
-    if text.contains("[]") {
+    // Where an initialiser or another declaration tells, which of them is known of the first name alone.
+    let is_elsewhere = node.array_length.is_none() && tokens.first() == Some(&"extern") && !tokens.contains(&"=");
+    if text.contains("[]") && !is_elsewhere {
         return refuse(
             FRONT_END,
             format!("{name} is declared together with an array whose size only its initialiser tells"),

@@ -5,6 +5,7 @@
 
 mod conditions;
 pub mod declaration;
+mod layout;
 pub mod pointers;
 mod sources;
 mod statics;
@@ -288,6 +289,11 @@ fn copied(
                 }
                 let name_at = at;
                 let at = place(sources, node.position)?;
+                // The kernel's own may be; what replaces it is there once.
+                if let Some(range) = word_in(&text.text, at..name_at, "__weak") {
+                    replacements.push((range.start, range.len(), String::new()));
+                    edits.push(format!("{new_name} is not weak"));
+                }
                 match (is_static(closure, node), naming.shared) {
                     (false, false) => {
                         replacements.push((at, 0, "static ".into()));

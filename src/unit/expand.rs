@@ -122,6 +122,12 @@ impl Expanded {
         at(start)..at(end)
     }
 
+    /// May the same text have another token here in another unit? `__LINE__` and the like, and what the build calls it.
+    pub fn varies(&self, token: &Token) -> bool {
+        let name = |id: MacroId| self.interner().text(self.reader.macros[id.0 as usize].name);
+        token.builtin || self.chain(token).any(|id| NAMES.contains(&name(id)))
+    }
+
     /// The macros by whose bodies the token came, innermost first.
     pub fn chain(&self, token: &Token) -> impl Iterator<Item = MacroId> + '_ {
         let mut next = token.expansion;
@@ -132,6 +138,9 @@ impl Expanded {
         })
     }
 }
+
+/// What the build calls a unit and its module (scripts/Makefile.lib, name-fix and modname_flags).
+const NAMES: [&[u8]; 4] = [b"KBUILD_MODNAME", b"__KBUILD_MODNAME", b"KBUILD_BASENAME", b"KBUILD_MODFILE"];
 
 /// An argument as collected; `None` is an absent variable argument (which `, ##__VA_ARGS__` tells from an empty one).
 type Argument = Option<Vec<Token>>;

@@ -177,21 +177,23 @@ impl<T: Fn(StatementId) -> Range<u32>> Walk<T> {
     }
 }
 
-/// Of the tags that the unit never defines: the statement that makes each known at file scope, which is the first to
-/// mention it outside of parentheses (C11 6.2.1).
+/// The statement that makes a tag known at file scope, which is the first to mention it outside of parentheses (C11 6.2.1):
+/// of the tags that the unit never defines, and of others where it says nothing else.
 fn first_mentions(unit: Unit, words: [Option<Symbol>; 3]) -> FxHashMap<Symbol, StatementId> {
     let Unit { tokens, statements, declared, interner } = unit;
     let [open, close] = [&b"("[..], b")"].map(|word| interner.find(word));
     let mut found = FxHashMap::default();
     for (id, statement) in (0..).map(StatementId).zip(statements) {
         let mut depth = 0;
+        // `struct s;`
+        let alone = statement.tokens().len() <= 3;
         for pair in tokens[statement.tokens()].windows(2) {
             let [word, name] = [pair[0], pair[1]];
             if Some(word) == open {
                 depth += 1;
             } else if Some(word) == close {
                 depth -= 1;
-            } else if depth == 0 && words.contains(&Some(word)) && declared.tags(name).is_empty() {
+            } else if depth == 0 && words.contains(&Some(word)) && (alone || declared.tags(name).is_empty()) {
                 found.entry(name).or_insert(id);
             }
         }

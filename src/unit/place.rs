@@ -1,5 +1,6 @@
 //! Where things are: files of a unit told apart (source file, private header, public header), and positions in them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ pub struct Place {
 }
 
 /// A place in a file; `order` is its place in the unit, which orders everything that is emitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// Index into the unit's files.
     pub file: u32,
@@ -44,6 +45,22 @@ pub struct Position {
     pub column: u32,
     /// Offset in the unit's text.
     pub order: u32,
+}
+
+/// A public header that only the unit's own files include, and more than once, is read under other macros each time
+/// (`asm/syscalls_32.h`): what it makes is theirs.
+fn part_of_source(unit: &Expanded, places: &mut [Place]) {
+    let mut times: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for include in &unit.reader.includes {
+        times.entry(include.file.0).or_default().push(include.parent.0);
+    }
+    let is_own = |file: &u32| matches!(places[*file as usize].class, Class::Source | Class::Private);
+    let own = times.iter().filter(|(_, parents)| parents.len() > 1 && parents.iter().all(is_own));
+    for file in own.map(|(file, _)| *file).collect::<Vec<_>>() {
+        if places[file as usize].class == Class::Public {
+            places[file as usize].class = Class::Private;
+        }
+    }
 }
 
 /// The places of one unit.
@@ -135,7 +152,11 @@ impl<'a> Places<'a> {
     pub fn new(unit: &'a Expanded, request: &Request) -> Places<'a> {
         let Request { command, build, roots, headers, .. } = request;
         let places: Vec<Place> = match headers {
-            None => unit.reader.files.iter().map(|file| classify(file, roots)).collect(),
+            None => {
+                let mut places: Vec<Place> = unit.reader.files.iter().map(|file| classify(file, roots)).collect();
+                part_of_source(unit, &mut places);
+                places
+            }
             Some(headers) => program::places(&unit.reader, headers, &command.source, build),
         };
         let main = unit.reader.files.iter().position(|file| *file == command.source).unwrap_or(0) as u32;

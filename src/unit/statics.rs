@@ -2,7 +2,7 @@
 //!
 //! Its declaration becomes `extern` and loses its initialiser, and its name gives way to one of the whole module:
 //! `static int count = 1;` and `count++` become `extern int klpl_f_count;` and `klpl_f_count++`. Whatever the source
-//! spells stays as it is spelled. What a macro's body spells can't be edited in one place alone, and is told.
+//! spells stays as it is spelled. Where a macro's body spells it (`DO_ONCE()`), the macro's invocation is written out.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,10 +16,28 @@ use super::names::is_attribute_word;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     pub tokens: Range<u32>,
-    /// In the unit's text.
-    pub text: Range<u32>,
+    /// In the unit's text; nothing in what is written out.
+    pub text: Option<Range<u32>>,
     /// The tokens that take their place.
     pub new: Vec<String>,
+}
+
+/// An invocation of a macro that gives way to its expansion.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WrittenOut {
+    /// The macro's name.
+    pub name: String,
+    /// First token of the expansion, and the one behind its last.
+    pub tokens: (u32, u32),
+    /// The same of the invocation, in the unit's text.
+    pub text: (u32, u32),
+}
+
+/// All changes for one variable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edits {
+    pub edits: Vec<Edit>,
+    pub written_out: BTreeSet<WrittenOut>,
 }
 
 /// Words of an attribute that is about where an object lies: GCC takes none in a function for what lies elsewhere.
@@ -83,22 +101,35 @@ pub fn edits(
     references: &References,
     local: &LocalVariable,
     new_name: &str,
-) -> Result<Vec<Edit>, String> {
-    let writer = Writer { unit, local, new_name };
-    let mut edits = match writer.declaration() {
+) -> Result<Edits, String> {
+    let writer = Writer { unit, local, new_name, function: function.clone() };
+    let mut written_out = BTreeSet::new();
+    let mut edits = match writer.declaration(|tokens| writer.text(tokens)) {
         Some(edits) => edits,
-        None => vec![writer.whole_declaration()?],
+        None => writer.whole_declaration().map(|edit| vec![edit]).or_else(|why| {
+            let out = writer.written_out(local.token).ok_or(&why)?;
+            let statement = writer.statement();
+            let is_inside = (out.tokens.0..out.tokens.1).contains(&statement.start) && statement.end < out.tokens.1;
+            written_out.insert(out);
+            let edits = writer.declaration(|_| Some(NOWHERE)).filter(|_| is_inside).ok_or(why)?;
+            Ok::<_, String>(edits.into_iter().map(|edit| Edit { text: None, ..edit }).collect())
+        })?,
     };
     let dropped = |token: u32| {
         let unread = references.static_locals.iter().filter_map(|local| local.unread.as_ref());
         unread.chain(initialiser(unit, local.token).as_ref()).any(|range| range.contains(&token))
     };
-    let mut renamed: BTreeSet<u32> = BTreeSet::from([unit.tokens[local.token as usize].source]);
+    // What the source spells, be it for several tokens.
+    let mut renamed: BTreeSet<u32> = writer.spelled(local.token).into_iter().map(|text| text.start).collect();
     for token in local.uses.iter().copied().filter(|token| !dropped(*token)) {
-        let Some(text) = writer.spelled(token) else {
-            return Err(format!("{} mentions it", writer.macro_of(token)));
-        };
-        renamed.insert(text.start);
+        let text = writer.spelled(token);
+        match &text {
+            Some(text) => drop(renamed.insert(text.start)),
+            None => {
+                let out = writer.written_out(token);
+                written_out.insert(out.ok_or_else(|| format!("{} mentions it", writer.macro_of(token)))?);
+            }
+        }
         edits.push(Edit { tokens: token..token + 1, text, new: vec![new_name.into()] });
     }
     for token in function.clone().filter(|token| unit.tokens[*token as usize].symbol == local.name) {
@@ -116,13 +147,18 @@ pub fn edits(
         }
     }
     edits.sort_by_key(|edit| (edit.tokens.start, std::cmp::Reverse(edit.tokens.end)));
-    Ok(edits)
+    Ok(Edits { edits, written_out })
 }
+
+/// For what is no edit of the text.
+const NOWHERE: Range<u32> = 0..0;
 
 struct Writer<'a> {
     unit: &'a Expanded,
     local: &'a LocalVariable,
     new_name: &'a str,
+    /// The function's tokens.
+    function: Range<u32>,
 }
 
 impl Writer<'_> {
@@ -164,10 +200,29 @@ impl Writer<'_> {
     }
 
     fn macro_of(&self, index: u32) -> String {
-        let interner = self.unit.interner();
-        let named = self.unit.chain(self.token(index)).last();
-        named.map_or("a macro".into(), |id| {
-            format!("the macro {}", interner.string(self.unit.reader.macros[id.0 as usize].name))
+        self.outermost(index).map_or("a macro".into(), |name| format!("the macro {name}"))
+    }
+
+    /// The macro that the source invokes for a token.
+    fn outermost(&self, index: u32) -> Option<String> {
+        let id = self.unit.chain(self.token(index)).last()?;
+        Some(self.unit.interner().string(self.unit.reader.macros[id.0 as usize].name))
+    }
+
+    /// The invocation that a token is from, within the function.
+    fn written_out(&self, index: u32) -> Option<WrittenOut> {
+        let number = self.token(index).invocation;
+        let invocation = self.unit.invocations.get(number as usize)?;
+        let is_own = |index: &u32| self.token(*index).invocation == number;
+        let first = (self.function.start..=index).rev().take_while(is_own).last()?;
+        let end = (index..self.function.end).take_while(is_own).last()? + 1;
+        let whole = self.function.clone().filter(is_own).count() == (end - first) as usize;
+        let has_pragma =
+            || (first..end).any(|index| self.word(index).starts_with(b"#") || self.word(index) == b"_Pragma");
+        (whole && first > self.function.start && end < self.function.end && !has_pragma()).then(|| WrittenOut {
+            name: self.outermost(index).unwrap_or_default(),
+            tokens: (first, end),
+            text: (invocation.start, invocation.end),
         })
     }
 
@@ -221,16 +276,16 @@ impl Writer<'_> {
         unsized_array.then(|| self.local.length.map(|length| (open, length.to_string()))).flatten()
     }
 
-    /// The edits of the declaration where the source spells it so far that each can be made alone.
-    fn declaration(&self) -> Option<Vec<Edit>> {
+    /// The edits of the declaration where the source spells it so far that each can be made alone; `text` says where.
+    fn declaration(&self, text: impl Fn(Range<u32>) -> Option<Range<u32>>) -> Option<Vec<Edit>> {
         let edit = |tokens: Range<u32>, new: Vec<String>| {
-            let text = self.text(tokens.clone())?;
+            let text = Some(text(tokens.clone())?);
             Some(Edit { tokens, text, new })
         };
         let storage = self.storage()?;
         let mut edits = vec![edit(storage..storage + 1, vec!["extern".into()])?];
         let name = self.local.token;
-        edits.push(Edit { tokens: name..name + 1, text: self.spelled(name)?, new: vec![self.new_name.into()] });
+        edits.push(edit(name..name + 1, vec![self.new_name.into()])?);
         if let Some((open, length)) = self.length() {
             edits.push(edit(open..open + 1, vec!["[".into(), length])?);
         }
@@ -277,6 +332,6 @@ impl Writer<'_> {
             return Err(made_by());
         }
         new.push(";".into());
-        Ok(Edit { tokens, text, new })
+        Ok(Edit { tokens, text: Some(text), new })
     }
 }
