@@ -12,7 +12,8 @@ use crate::unit::live::Extent;
 use crate::unit::names::{self, Role};
 use crate::unit::{live, pragmas};
 
-use super::{Edge, EdgeKind, Walk};
+use super::walk::Walk;
+use super::{Edge, EdgeKind};
 
 /// The unit's statements by what they say.
 #[derive(Default)]

@@ -313,6 +313,9 @@ fn own_macros(closure: &Closure) -> BTreeSet<u32> {
     own.map(|position| position.order).collect()
 }
 
+/// Parts of another header, that users don't include (include/linux/atomic.h, include/linux/string.h).
+const PARTS: &[&str] = &["linux/atomic/", "linux/fortify-string.h"];
+
 /// The header by which a file is to be included: itself, or the nearest one on the way to it that is meant for users.
 /// `asm-generic/` is included by `asm/`, and that often by `linux/` of the same name.
 fn includable(closure: &Closure, file: u32) -> u32 {
@@ -324,7 +327,8 @@ fn includable(closure: &Closure, file: u32) -> u32 {
     while let Some(up) = parent(at).filter(public) {
         let generic = name(at).starts_with("asm-generic/");
         let wrapped = base(up) == base(at) && !name(at).starts_with("linux/");
-        if !(generic || wrapped) {
+        let part = PARTS.iter().any(|part| name(at).starts_with(part));
+        if !(generic || wrapped || part) {
             break;
         }
         at = up;
@@ -334,10 +338,10 @@ fn includable(closure: &Closure, file: u32) -> u32 {
 
 /// Headers need not stand alone: one may use what its users' earlier includes have brought. Where the chosen ones don't
 /// compile by themselves, adds as few of the original's other includes as make them; nothing where they do, or where
-/// that doesn't help.
+/// that doesn't help. `own` are what its template includes behind them.
 pub fn completed(
     closure: &Closure,
-    chosen: &[Include],
+    (chosen, own): (&[Include], &[&str]),
     module: &CompileCommand,
     (source, build): (&Path, &Path),
     scratch: &Path,
@@ -358,7 +362,10 @@ pub fn completed(
         all.sort_by_key(|include| include.order);
         all
     };
-    let compile = |more: &[Include]| compiles(&together(more), module, build, scratch);
+    let compile = |more: &[Include]| {
+        let all: Vec<Include> = together(more).into_iter().chain(templates(own)).collect();
+        compiles(&all, module, build, scratch)
+    };
     if compile(&[])? {
         return Ok(None);
     }
@@ -400,6 +407,13 @@ fn compiles(includes: &[Include], module: &CompileCommand, build: &Path, scratch
     Ok(program.folder(build).output()?.success)
 }
 
+/// What the template of a module includes.
+fn templates<'a>(own: &'a [&str]) -> impl Iterator<Item = Include> + 'a {
+    let include =
+        |name: &&str| Include { name: name.to_string(), quoted: false, order: u32::MAX, reason: String::new() };
+    own.iter().map(include)
+}
+
 /// Those files of the unit that the module's includes bring, where a struct is mentioned that one of them may name; `own` are what its template includes beside `includes`.
 pub fn brought(
     closure: &Closure,
@@ -413,13 +427,7 @@ pub fn brought(
     if closure.mentions.iter().all(|mention| mention.headers.is_empty()) {
         return Ok(BTreeSet::new());
     }
-    let own = own.iter().map(|name| Include {
-        name: name.to_string(),
-        quoted: false,
-        order: u32::MAX,
-        reason: String::new(),
-    });
-    let all: Vec<Include> = includes.iter().cloned().chain(own).collect();
+    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
     let reached = reached(&all, module, build, roots, scratch)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?;
     let is_there = |file: &u32| {
         let place = &closure.files[*file as usize];

@@ -331,7 +331,7 @@ fn part<'a>(
     let mut draft = |part: &Part| draft(kernel, options, plan, part, several, scratch);
     let compiled = match draft(&part) {
         Err(error) => {
-            let more = includes::completed(&part.closure, &part.includes, &part.command, trees, scratch)?;
+            let more = includes::completed(&part.closure, (&part.includes, own), &part.command, trees, scratch)?;
             part.includes = more.ok_or(error)?;
             files = brought(&part.includes)?;
             draft(&part)

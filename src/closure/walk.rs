@@ -1,0 +1,431 @@
+//! Follows what statements mention, from the targets to the boundary.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use petgraph::graph::{Graph, NodeIndex};
+use rustc_hash::FxHashMap;
+
+use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
+use crate::unit::clang::{Need, Parsed};
+use crate::unit::expand::{Expanded, NONE, Token};
+use crate::unit::groups::{GroupId, Outline, Shape, StatementId, is_identifier};
+use crate::unit::lex::{self, Symbol};
+use crate::unit::live::Extent;
+use crate::unit::names::Role;
+use crate::unit::place::Places;
+use crate::unit::pragmas::{self, Pragmas};
+use crate::unit::text::MacroId;
+
+use super::boundary::Boundary;
+use super::mentions::Mentions;
+use super::written::Written;
+use super::{Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, statics, switches};
+
+pub(super) struct Walk<'a, 'b> {
+    pub(super) unit: &'a Expanded,
+    pub(super) outline: &'a Outline,
+    parsed: &'b Parsed<'a>,
+    places: &'b Places<'a>,
+    pub(super) scope: &'b Scope,
+    pub(super) graph: Graph<Node, Edge>,
+    pub(super) by_statement: BTreeMap<StatementId, NodeIndex>,
+    queue: VecDeque<NodeIndex>,
+    texts: Texts,
+    mentions: Mentions,
+    /// Names of public headers' functions that are copied.
+    renamed: BTreeSet<String>,
+    boundary: &'b Boundary<'a>,
+    pragmas: Pragmas,
+    pub(super) written: Written,
+}
+
+#[derive(Default)]
+struct Texts {
+    by_symbol: BTreeMap<u32, u32>,
+    texts: Vec<String>,
+}
+
+impl Texts {
+    fn index(&mut self, unit: &Expanded, token: &Token, varies: bool) -> u32 {
+        let next = self.texts.len() as u32;
+        let index = *self.by_symbol.entry(token.symbol.0).or_insert(next);
+        if index == next {
+            self.texts.push(unit.interner().string(token.symbol));
+        }
+        if varies { index | WILDCARD } else { index }
+    }
+}
+
+/// Computes the closure of `scope.targets`. What libclang has read must go as far as the boundary.
+pub fn close<'a>(
+    unit: &'a Expanded,
+    outline: &'a Outline,
+    parsed: &Parsed<'a>,
+    places: &'a Places<'a>,
+    (scope, boundary): (&'a Scope, &Boundary<'a>),
+) -> Result<Closure> {
+    let mut walk = Walk {
+        unit,
+        outline,
+        parsed,
+        places,
+        scope,
+        graph: Graph::new(),
+        by_statement: BTreeMap::new(),
+        queue: VecDeque::new(),
+        texts: Texts::default(),
+        mentions: Mentions::default(),
+        renamed: BTreeSet::new(),
+        boundary,
+        pragmas: pragmas::pragmas(unit, outline),
+        written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
+    };
+    for target in scope.targets.iter().chain(&scope.shared) {
+        let Some(statement) = outline.definition_named(unit, target) else {
+            return refuse(
+                MISSING_DEFINITION,
+                format!("{target} is to be replaced, but the patched source does not define it"),
+            );
+        };
+        walk.reach(statement, Extent::Whole, None);
+        let node = walk.by_statement[&statement];
+        for other in walk.redeclarations(node, target, Some(statement)) {
+            let edge = Edge { kind: EdgeKind::Declaration, name: target.clone() };
+            walk.reach(other, Extent::Whole, Some((node, edge)));
+        }
+    }
+    loop {
+        while let Some(node) = walk.queue.pop_front() {
+            walk.follow(node)?;
+        }
+        walk.copy_users_of_renamed();
+        walk.assembly();
+        if walk.queue.is_empty() {
+            walk.check_pragmas()?;
+            return Ok(walk.finish());
+        }
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Takes a statement in, or raises what is known of it; yields whether it must be followed.
+    pub(super) fn reach(&mut self, statement: StatementId, extent: Extent, from: Option<(NodeIndex, Edge)>) {
+        let known = self.by_statement.get(&statement).copied();
+        let node = known.unwrap_or_else(|| {
+            let node = self.node(statement, extent);
+            let node = self.graph.add_node(node);
+            self.by_statement.insert(statement, node);
+            self.queue.push_back(node);
+            node
+        });
+        if self.graph[node].extent < extent {
+            self.graph[node].extent = extent;
+            self.queue.push_back(node);
+        }
+        if let Some((from, edge)) = from {
+            let edge = self.graph.add_edge(from, node, edge);
+            if known.is_none() {
+                self.graph[node].first = Some(edge);
+            }
+        }
+    }
+
+    fn node(&mut self, id: StatementId, extent: Extent) -> Node {
+        let statement = &self.outline.statements[id.0 as usize];
+        let tokens = &self.unit.tokens[statement.tokens()];
+        let group = self.outline.group_of[id.0 as usize];
+        let names = &self.outline.names[id.0 as usize];
+        let position = self.places.position(self.unit.start_of(statement.start));
+        let changed = names.iter().find(|name| {
+            let text = self.unit.interner().string(name.symbol);
+            self.scope.added.contains(&text) || (name.role == Role::Function && self.scope.changed.contains(&text))
+        });
+        let public = self.places.is_public(position.file);
+        if let Some(name) = changed.filter(|name| public && name.role == Role::Function) {
+            let text = self.unit.interner().string(name.symbol);
+            if self.scope.changed.contains(&text) {
+                self.renamed.insert(text);
+            }
+        }
+        let signature_end = self.outline.signature_end(self.unit, id);
+        let spelled = |index: u32| {
+            let token = self.unit.tokens.get(index as usize)?;
+            (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
+        };
+        let copied = !public || (changed.is_some() && !self.places.is_compiler(position.file));
+        // What is copied keeps the names that the build has given to the unit.
+        let varies = |token: &Token| if copied { token.builtin } else { self.unit.varies(token) };
+        Node {
+            statement: id,
+            group,
+            extent,
+            copied,
+            first: None,
+            names: names.iter().map(|name| (self.unit.interner().string(name.symbol), name.role)).collect(),
+            position,
+            name_position: names.first().and_then(|name| spelled(name.token)),
+            signature_end: spelled(statement.start).and(spelled(signature_end.min(statement.end - 1))),
+            tokens: tokens.iter().map(|token| self.texts.index(self.unit, token, varies(token))).collect(),
+            signature_tokens: (signature_end - statement.start) as usize,
+            origin: self.origin(statement.start),
+            static_locals: Vec::new(),
+            objects: Vec::new(),
+            switches: Vec::new(),
+            array_length: names.first().and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
+            pack: self.pragmas.packs[id.0 as usize],
+        }
+    }
+
+    fn origin(&self, token: u32) -> Vec<String> {
+        let token = &self.unit.tokens[token as usize];
+        let name = |id: MacroId| self.unit.interner().string(self.unit.reader.macros[id.0 as usize].name);
+        self.unit.chain(token).map(name).collect()
+    }
+
+    fn follow(&mut self, node: NodeIndex) -> Result<()> {
+        let Node { statement, group, extent, copied, .. } = self.graph[node];
+        if copied && extent == Extent::Whole {
+            for sibling in self.outline.groups[group.0 as usize].statements() {
+                let shape = self.outline.statements[sibling.0 as usize].shape;
+                if sibling == statement || matches!(shape, Shape::Empty | Shape::Pragma) || self.is_dropped(sibling) {
+                    continue;
+                }
+                let edge = Edge { kind: EdgeKind::Group, name: self.first_name(sibling) };
+                self.reach(sibling, Extent::Whole, Some((node, edge)));
+            }
+        }
+        if copied && extent == Extent::Whole {
+            self.aliased(node);
+        }
+        let found = self.parsed.references(statement, extent, &self.scope.static_locals)?;
+        let locals = statics::found(self.unit, self.places, &self.outline.statements[statement.0 as usize], &found);
+        if !copied && !self.scope.as_written && locals.iter().any(|local| !local.fresh) {
+            // The header's function would have variables of its own.
+            self.copy_renamed(node);
+        }
+        self.graph[node].static_locals = locals;
+        if self.graph[node].copied && extent == Extent::Whole {
+            let tokens = self.outline.statements[statement.0 as usize].tokens();
+            let start = tokens.start as u32;
+            self.graph[node].objects = found.objects.iter().map(|token| token - start).collect();
+            self.graph[node].switches = switches::found(self.unit, tokens);
+        }
+        for reference in found.references {
+            let word = self.unit.interner().string(self.unit.tokens[reference.token as usize].symbol);
+            match reference.need {
+                Need::Statement(target) => {
+                    // An operator needs its operand's type complete, which nothing may name.
+                    let name = if is_identifier(word.as_bytes()) { word } else { self.first_name(target) };
+                    let edge = Edge { kind: EdgeKind::Type, name };
+                    self.reach(target, Extent::Whole, Some((node, edge)));
+                }
+                Need::Object { declaration, definition, name, .. } => {
+                    self.object(node, declaration, definition, self.unit.interner().string(name));
+                }
+                Need::Tag { name, union } if copied => {
+                    let defined_later =
+                        self.outline.declared.tag(name).is_some_and(|definition| definition > statement);
+                    let early = defined_later && self.is_parameter(statement, reference.token);
+                    self.mentions.add(name, union, early, reference.token);
+                }
+                Need::Tag { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A pragma of unknown effect before copied text, in a file that is copied from, is a refusal.
+    fn check_pragmas(&self) -> Result<()> {
+        let copied = self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
+        let last = copied.map(|node| node.statement.0 as usize).max().unwrap_or(0);
+        let own = |index: &usize| {
+            let start = self.unit.start_of(self.outline.statements[*index].start);
+            !self.places.is_public(self.places.file(start))
+        };
+        let carried = |text: &str| self.scope.as_written && pragmas::names_symbols(text);
+        match self.pragmas.unknown.iter().find(|(index, text)| *index < last && own(index) && !carried(text)) {
+            Some((_, text)) => refuse(
+                PRAGMA_UNKNOWN,
+                format!("copied text stands behind `{text}`, whose effect on it the tool doesn't know"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Does a token of a statement stand in parentheses?
+    fn is_parameter(&self, statement: StatementId, token: u32) -> bool {
+        let start = self.outline.statements[statement.0 as usize].start;
+        let depth = (start..token).fold(0, |depth, index| match self.unit.text(index as usize) {
+            b"(" => depth + 1,
+            b")" => depth - 1,
+            _ => depth,
+        });
+        depth > 0
+    }
+
+    fn first_name(&self, statement: StatementId) -> String {
+        let names = &self.outline.names[statement.0 as usize];
+        names.first().map(|name| self.unit.interner().string(name.symbol)).unwrap_or_default()
+    }
+
+    /// Does a macro that is left out of copied groups spell the statement?
+    fn is_dropped(&self, statement: StatementId) -> bool {
+        let start = self.outline.statements[statement.0 as usize].start;
+        self.origin(start).iter().any(|name| self.scope.dropped_macros.contains(name))
+    }
+
+    /// Functions of public headers that call a renamed one are the patched kernel's only under other names too.
+    fn copy_users_of_renamed(&mut self) {
+        let uses = |walk: &Walk, node: NodeIndex| {
+            let mut edges = walk.graph.edges(node);
+            edges.any(|edge| edge.weight().kind == EdgeKind::Body && walk.renamed.contains(&edge.weight().name))
+        };
+        loop {
+            let found = self.graph.node_indices().find(|node| !self.graph[*node].copied && uses(self, *node));
+            let Some(node) = found else { return };
+            self.copy_renamed(node);
+        }
+    }
+
+    /// Copies a function of a public header under another name.
+    fn copy_renamed(&mut self, node: NodeIndex) {
+        self.graph[node].copied = true;
+        let names = self.graph[node].names.iter().filter(|(_, role)| *role == Role::Function);
+        self.renamed.extend(names.map(|(name, _)| name.clone()));
+        self.queue.push_back(node);
+    }
+
+    /// A function or object is referred to where the running kernel provides it, else taken with its definition.
+    fn object(&mut self, from: NodeIndex, declaration: StatementId, definition: Option<StatementId>, name: String) {
+        let definition = definition.or_else(|| self.is_tentative(declaration).then_some(declaration));
+        let provided = self.boundary.refers(&name, definition);
+        let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
+        for other in self.redeclarations(from, &name, definition.filter(|_| !provided)) {
+            self.reach(other, Extent::Whole, edge(EdgeKind::Declaration));
+        }
+        match definition {
+            Some(definition) if !provided => {
+                self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
+                let used_early = self.graph[from].statement < definition;
+                let declared_in_public = {
+                    let start = self.unit.start_of(self.outline.statements[declaration.0 as usize].start);
+                    self.places.is_public(self.places.file(start))
+                };
+                if declaration != definition && (used_early || declared_in_public) {
+                    self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
+                }
+            }
+            None if self.scope.as_written && !provided => {
+                self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
+            }
+            _ => self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration)),
+        }
+    }
+
+    /// A variable's declaration without initialiser that defines it all the same (C11 6.9.2).
+    fn is_tentative(&self, statement: StatementId) -> bool {
+        let names = &self.outline.names[statement.0 as usize];
+        let statement = &self.outline.statements[statement.0 as usize];
+        names.iter().any(|name| name.role == Role::Variable)
+            && (statement.start..statement.end).all(|token| self.unit.text(token as usize) != b"extern")
+    }
+
+    fn finish(self) -> Closure {
+        let mut used: BTreeSet<u32> = BTreeSet::new();
+        let mut groups: BTreeMap<GroupId, CopiedGroup> = BTreeMap::new();
+        for node in self.graph.node_weights() {
+            if node.extent == Extent::Signature || !node.copied {
+                continue;
+            }
+            let copied = groups.entry(node.group).or_insert_with(|| self.copied(node.group));
+            used.extend(&copied.macros);
+        }
+        // Signatures become declarations, whose macros must be there too.
+        for node in self.graph.node_weights().filter(|n| n.extent == Extent::Signature) {
+            if node.copied {
+                used.extend(self.copied(node.group).macros);
+            }
+        }
+        let mut public: FxHashMap<Symbol, usize> = FxHashMap::default();
+        for (index, definition) in self.unit.reader.macros.iter().enumerate() {
+            if self.places.is_public(definition.file.0) {
+                public.entry(definition.name).or_insert(index);
+            }
+        }
+        let macros =
+            self.unit.reader.macros.iter().enumerate().filter(|(index, definition)| {
+                used.contains(&(*index as u32)) || !self.places.is_public(definition.file.0)
+            });
+        let macros = macros.map(|(index, definition)| {
+            let undefined = (definition.undefined_at != NONE).then(|| self.places.position(definition.undefined_at));
+            let definition = MacroDefinition {
+                name: self.unit.interner().string(definition.name),
+                position: self.places.position(definition.start),
+                undefined,
+                redefines: public.get(&definition.name).is_some_and(|first| *first < index),
+            };
+            (index as u32, definition)
+        });
+        let all = self.unit.reader.includes.iter();
+        let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
+        let (entered, entered_again) = entered(all);
+        Closure {
+            macros: macros.collect(),
+            entered,
+            entered_again,
+            directives: self.places.directives(),
+            files: self.places.all(),
+            texts: self.texts.texts,
+            groups: groups.into_values().collect(),
+            mentions: self.mentions.finish(self.unit, self.outline, self.places),
+            renamed: self.renamed,
+            graph: self.graph,
+        }
+    }
+
+    fn copied(&self, id: GroupId) -> CopiedGroup {
+        let (start, end) = self.outline.groups[id.0 as usize].text;
+        let mut macros = BTreeSet::new();
+        let mut direct_macros = BTreeSet::new();
+        for expansion in &self.unit.expansions[self.unit.expansions_in(start, end)] {
+            macros.insert(expansion.macro_id.0);
+            let by_copied = self.unit.expansions.get(expansion.parent as usize).is_none_or(|parent| {
+                let parent = &self.unit.reader.macros[parent.macro_id.0 as usize];
+                !self.places.is_public(parent.file.0)
+            });
+            if by_copied {
+                direct_macros.insert(expansion.macro_id.0);
+            }
+        }
+        let pack = self.pragmas.packs[self.outline.groups[id.0 as usize].first.0 as usize];
+        CopiedGroup {
+            id,
+            pack,
+            start: self.places.position(start),
+            end: self.places.position(end),
+            taken: lex::readable(&self.unit.reader.source[start as usize..end as usize]).into_owned(),
+            macros,
+            direct_macros,
+        }
+    }
+}
+
+/// The first times, and the later ones that may bring something: a file that is entered while it is being read has a guard.
+fn entered(all: impl Iterator<Item = Entered>) -> (Vec<Entered>, Vec<Entered>) {
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<u32> = Vec::new();
+    for entered in all {
+        while open.last().is_some_and(|file| *file != entered.parent) {
+            open.pop();
+        }
+        let circular = open.contains(&entered.file);
+        open.push(entered.file);
+        if seen.insert(entered.file) {
+            first.push(entered);
+        } else if !circular {
+            again.push(entered);
+        }
+    }
+    (first, again)
+}
