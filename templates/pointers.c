@@ -86,3 +86,14 @@ void klpe_forget{{ suffix }}(void);
 }
 {% endif %}
 {%- endif %}
+{%- if access.events %}
+
+/*
+ * The kernel can't switch these events of a module in this module's code, nor call their probes from it directly: so the code
+ * asks whether they are on, and calls what runs their probes.
+ */
+{%- for event in access.events %}
+{{ event.text }}
+#define {{ event.name }} {{ event.new_name }}
+{% endfor %}
+{%- endif %}

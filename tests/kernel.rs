@@ -185,8 +185,11 @@ fn patch_stage(kernel: &Arc<Kernel>) -> Vec<Trial> {
     let own = ["demo", "testdata/kernel"].map(|parent| root().join(parent));
     let files =
         own.into_iter().chain(shared_folder()).flat_map(|parent| walkdir::WalkDir::new(parent).sort_by_file_name());
-    let patches =
-        files.flatten().map(|entry| entry.into_path()).filter(|path| path.extension() == Some("patch".as_ref()));
+    let patches = files
+        .flatten()
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| entry.into_path())
+        .filter(|path| path.extension() == Some("patch".as_ref()));
     let same = kernel.clone();
     let overlay = Trial::test("overlay::compiles-the-same", move || {
         trees::overlay_compiles_the_same(&same).map_err(Failed::from)

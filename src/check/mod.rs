@@ -185,6 +185,10 @@ pub fn compare(
     let mut validation = Validation::default();
     for node in closure.graph.node_weights() {
         let Some((name, role)) = node.names.first() else { continue };
+        if naming.events.contains_key(name) {
+            // Another function stands in for it.
+            continue;
+        }
         if *role == Role::Prototype && node.extent == Extent::Whole && naming.targets.contains(name) {
             // Declared again beside its definition, which is compared.
             continue;

@@ -151,6 +151,9 @@ pub struct Closure {
     pub entered_again: Vec<Entered>,
     pub directives: Vec<Directive>,
     pub mentions: BTreeSet<Mention>,
+    /// Macros of public headers that another file has undefined where copied text has their names
+    /// (include/asm-generic/asm-prototypes.h).
+    pub undefined: BTreeSet<String>,
     /// Functions of public headers that are copied, and so need other names.
     pub renamed: BTreeSet<String>,
 }

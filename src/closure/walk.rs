@@ -14,7 +14,7 @@ use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::place::Places;
 use crate::unit::pragmas::{self, Pragmas};
-use crate::unit::text::MacroId;
+use crate::unit::text::{Macro, MacroId};
 
 use super::boundary::Boundary;
 use super::mentions::Mentions;
@@ -366,6 +366,7 @@ impl Walk<'_, '_> {
             };
             (index as u32, definition)
         });
+        let undefined = self.undefined();
         let all = self.unit.reader.includes.iter();
         let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
         let (entered, entered_again) = entered(all);
@@ -377,10 +378,37 @@ impl Walk<'_, '_> {
             files: self.places.all(),
             texts: self.texts.texts,
             groups: groups.into_values().collect(),
+            undefined,
             mentions: self.mentions.finish(self.unit, self.outline, self.places),
             renamed: self.renamed,
             graph: self.graph,
         }
+    }
+
+    /// See [`Closure::undefined`].
+    fn undefined(&self) -> BTreeSet<String> {
+        let mut lives: FxHashMap<Symbol, Vec<(u32, u32)>> = FxHashMap::default();
+        // One that its own header undefines is nothing to anybody.
+        let ended = |definition: &&Macro| {
+            let Macro { file, undefined_at, .. } = definition;
+            *undefined_at != NONE && self.places.is_public(file.0) && self.places.file(*undefined_at) != file.0
+        };
+        let names: BTreeSet<u32> = self.unit.reader.macros.iter().filter(ended).map(|macro_| macro_.name.0).collect();
+        for definition in self.unit.reader.macros.iter().filter(|definition| names.contains(&definition.name.0)) {
+            lives.entry(definition.name).or_default().push((definition.start, definition.undefined_at));
+        }
+        let mut found = BTreeSet::new();
+        for node in self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole) {
+            for index in self.outline.statements[node.statement.0 as usize].tokens() {
+                let symbol = self.unit.tokens[index].symbol;
+                let Some(lives) = lives.get(&symbol) else { continue };
+                let at = self.unit.start_of(index as u32);
+                if lives.iter().any(|(_, end)| *end < at) && lives.iter().all(|(start, end)| at < *start || *end < at) {
+                    found.insert(self.unit.interner().string(symbol));
+                }
+            }
+        }
+        found
     }
 
     fn copied(&self, id: GroupId) -> CopiedGroup {

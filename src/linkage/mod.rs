@@ -2,6 +2,7 @@
 //!
 //! Takes symbol tables, exports and the layout of the recompiled object; yields one [`External`] a symbol, or refuses.
 
+pub mod events;
 pub mod includes;
 pub mod pointers;
 

@@ -16,6 +16,7 @@ use crate::finding::{Finding, MODULE_SWITCH, READ_ONLY_KEY, SYMBOLS_UNSUPPORTED}
 use crate::kernel::Kernel;
 use crate::link::symbols_file::VMLINUX;
 
+use super::events::Event;
 use super::{External, How, Resolver};
 
 /// How symbols that aren't exported are reached (`--symbols`).
@@ -93,6 +94,8 @@ pub struct Access {
     pub pointers: Vec<Pointer>,
     /// Definitions that stand in for macros of static keys and calls.
     pub switches: Vec<&'static str>,
+    /// What stands in for the functions of tracepoints.
+    pub events: Vec<Event>,
     /// Does its text use THIS_MODULE?
     pub this_module: bool,
     /// Of vmlinux: THIS_MODULE is NULL there.

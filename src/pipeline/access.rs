@@ -10,6 +10,7 @@ use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{self, Finding, Result, SYMBOLS_UNSUPPORTED};
 use crate::kernel::Kernel;
 use crate::link::symbols_file::VMLINUX;
+use crate::linkage::events;
 use crate::linkage::pointers::{self, Pointer, Symbols, Wanted};
 use crate::linkage::{External, How, Resolver};
 use crate::rewrite;
@@ -54,12 +55,20 @@ pub fn settle(
         part.access.switches = pointers::stand_ins(&part.closure);
         part.naming.switches = true;
     }
+    for name in troubled.iter().filter_map(|external| external.name.strip_prefix(events::TRACEPOINT)) {
+        let new = events::stand_ins(&part.closure, name).unwrap_or_default();
+        part.naming.events.extend(new.iter().map(|event| (event.name.clone(), event.new_name.clone())));
+        part.access.events.extend(new);
+    }
     if part.access.this_module || part.naming.switches {
         compiled = draft(part)?;
         part.externals = externals(&compiled)?;
     }
-    let events: BTreeSet<String> = troubled.iter().map(|external| external.name.clone()).collect();
-    point(part, kernel, wanted, &events)?;
+    // A tracepoint that nothing stands in for is refused as a whole.
+    let left = compiled.switches();
+    let refused: BTreeSet<String> =
+        troubled.iter().map(|external| external.name.clone()).filter(|name| left.contains(name)).collect();
+    point(part, kernel, wanted, &refused)?;
     let mut inline = BTreeSet::new();
     while !part.access.pointers.is_empty() {
         compiled = draft(part)?;
@@ -97,12 +106,11 @@ fn users_in_headers(closure: &Closure, names: &BTreeSet<String>) -> BTreeSet<Str
 }
 
 /// Makes pointers of all that may be reached so.
-fn point(part: &mut Part, kernel: &Kernel, wanted: &Wanted, events: &BTreeSet<String>) -> Result<()> {
+fn point(part: &mut Part, kernel: &Kernel, wanted: &Wanted, refused: &BTreeSet<String>) -> Result<()> {
     let mut given_up = Vec::new();
     for external in &mut part.externals {
         external.how = wanted.how(external);
-        // A tracepoint is refused as a whole.
-        let is_event = is_of_tracepoint(&external.name) && events.iter().any(|name| is_of_tracepoint(name));
+        let is_event = is_of_tracepoint(&external.name) && refused.iter().any(|name| is_of_tracepoint(name));
         if !matches!(external.how, How::KlpRelocationOfPointer | How::Kallsyms) || is_event {
             continue;
         }

@@ -62,6 +62,7 @@ pub fn copy(request: &Request, folder: &Path, scratch: &Path) -> Result<Copy> {
         statics: BTreeMap::new(),
         pointers: BTreeMap::new(),
         switches: false,
+        events: BTreeMap::new(),
         shared: true,
         everywhere: true,
     };

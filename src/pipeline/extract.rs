@@ -138,6 +138,7 @@ pub fn extracted(
         statics: BTreeMap::new(),
         pointers: BTreeMap::new(),
         switches: false,
+        events: BTreeMap::new(),
         shared: true,
         everywhere: false,
     };

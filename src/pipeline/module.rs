@@ -99,6 +99,7 @@ pub fn closures<'a>(
             statics: BTreeMap::new(),
             pointers: BTreeMap::new(),
             switches: false,
+            events: BTreeMap::new(),
             shared: false,
             everywhere: false,
         };

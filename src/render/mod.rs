@@ -356,8 +356,8 @@ fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {
 
 /// What makes macros of names, where there is anything.
 fn access(unit: &Unit) -> Result<Option<String>> {
-    let Access { pointers, switches, this_module, .. } = unit.access;
-    if pointers.is_empty() && switches.is_empty() && !this_module {
+    let Access { pointers, switches, events, this_module, .. } = unit.access;
+    if pointers.is_empty() && switches.is_empty() && events.is_empty() && !this_module {
         return Ok(None);
     }
     let mut context = Context::new();

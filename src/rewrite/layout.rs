@@ -51,7 +51,7 @@ pub fn laid_out(words: &[String], depth: usize) -> String {
 }
 
 /// A line broken where it is too long, behind commas and operators of logic.
-fn broken(line: &str, tabs: usize) -> String {
+pub fn broken(line: &str, tabs: usize) -> String {
     let mut text = String::new();
     let mut column = tabs * TAB;
     let mut piece = String::new();
@@ -78,7 +78,7 @@ fn broken(line: &str, tabs: usize) -> String {
 const KEYWORDS: &[&str] = &["if", "for", "while", "switch", "return", "else", "do", "case", "goto"];
 
 /// Words with the blanks of the kernel's style.
-fn spaced(words: &[&str]) -> String {
+pub fn spaced(words: &[&str]) -> String {
     let mut text = String::new();
     // Is the last word an operator of one operand, that stands before it?
     let mut unary = false;

@@ -5,7 +5,7 @@
 
 mod conditions;
 pub mod declaration;
-mod layout;
+pub mod layout;
 pub mod pointers;
 mod sources;
 mod statics;
@@ -82,6 +82,8 @@ pub struct Naming {
     pub statics: BTreeMap<String, String>,
     /// What is reached through pointers: by its name in C, which is a macro then, the pointer's name.
     pub pointers: BTreeMap<String, String>,
+    /// Functions of tracepoints that others stand in for, by their new names ([`crate::linkage::events`]).
+    pub events: BTreeMap<String, String>,
     /// Are the macros of static keys and calls redefined ([`crate::closure::switches`])?
     pub switches: bool,
     /// Are the targets visible to the module's other files?
@@ -96,7 +98,8 @@ impl Naming {
     /// copied text means the new ones.
     pub fn renamed(&self, closure: &Closure) -> BTreeMap<String, String> {
         let everywhere = self.targets.iter().filter(|_| self.everywhere && !self.prefix.is_empty());
-        closure.renamed.iter().chain(everywhere).map(|name| (name.clone(), self.new_name(name))).collect()
+        let renamed = closure.renamed.iter().chain(everywhere).map(|name| (name.clone(), self.new_name(name)));
+        renamed.chain(self.events.clone()).collect()
     }
 
     /// Is a word of the copied text, by what stands before it, a target's name that becomes another one? Members may have
@@ -153,6 +156,7 @@ pub fn items(
     conditional_macros(closure, &items, &mut macros);
     items.extend(macro_items(closure, sources, &macros, &users)?);
     items.extend(forward_declarations(closure, brought));
+    items.extend(closure.undefined.iter().map(|name| undefined(name)));
     for item in items.iter_mut().filter(|item| item.kind != "type") {
         item.text = renamed_words(&item.text, naming);
     }
@@ -258,7 +262,10 @@ fn copied(
     for index in nodes {
         let node = &closure.graph[*index];
         let Some((declared, role)) = node.names.first() else { continue };
-        if matches!(role, Role::Function | Role::Variable) {
+        // `struct s { ... } table[] = { f };` names functions that are declared behind the types.
+        let initialised = node.signature_tokens < node.tokens.len() && node.extent == Extent::Whole;
+        let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
+        if matches!(role, Role::Function | Role::Variable) || (initialised && node.names.iter().any(is_data)) {
             section = Section::Code;
         }
         statics::edit(closure, sources, node, naming, text.start, &mut replacements, &mut edits)?;
@@ -482,6 +489,22 @@ fn macro_items(
         }
     }
     Ok(items)
+}
+
+/// Copied text has the name of something that a header of the module makes a macro of, and another one of the unit's not.
+fn undefined(name: &str) -> Item {
+    Item {
+        section: Section::Types,
+        order: 0,
+        name: name.into(),
+        kind: "macro",
+        file: String::new(),
+        line: 0,
+        reason: "a header of the unit undefines it".into(),
+        preamble: String::new(),
+        text: format!("#undef {name}\n"),
+        edits: Vec::new(),
+    }
 }
 
 /// Structs that copied text only points to and that no header of the module names.

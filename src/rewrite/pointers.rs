@@ -28,6 +28,9 @@ pub fn edits(closure: &Closure, node: &Node, naming: &Naming) -> Vec<String> {
     let pointers = named.iter().filter_map(|name| Some((name, naming.pointers.get(*name)?)));
     let mut edits: Vec<String> =
         pointers.map(|(name, pointer)| format!("{name} is reached through the pointer {pointer}")).collect();
+    let words = node.tokens.iter().map(|token| closure.texts[(token & !WILDCARD) as usize].as_str());
+    let events: BTreeSet<&str> = words.filter(|word| naming.events.contains_key(*word)).collect();
+    edits.extend(events.iter().map(|name| format!("{name}() asks the tracepoint itself, without code patching")));
     if naming.switches {
         let switches: BTreeSet<&str> = node.switches.iter().map(|switch| switch.name.as_str()).collect();
         edits
