@@ -48,7 +48,7 @@ const EXAMPLES: &[(Id, &str)] = &[
     (PRAGMA_UNKNOWN, "A copied function stands behind `#pragma GCC optimize(\"O1\")`."),
     (READ_ONLY_KEY, "Copied code calls an inline function of a header that has `static_branch_unlikely(&k)`, with `DEFINE_STATIC_KEY_FALSE_RO(k)` in vmlinux."),
     (DATA_READ_ONLY, "`static int level = 3;`, which nothing writes to, so that GCC has put it into .rodata; the patch adds `level = 4;`."),
-    (MODULE_SWITCH, "Copied code of kvm.ko has `trace_kvm_exit(vcpu, isa)`, kvm's own tracepoint."),
+    (MODULE_SWITCH, "Copied code calls an inline function of a header that asks a static key of the module by `static_branch_unlikely()`."),
     (SYMBOLS_UNSUPPORTED, "`--symbols kallsyms` on a kernel with CONFIG_X86_KERNEL_IBT."),
     (THIS_MODULE, "The patch adds `static struct file_operations f = { .owner = THIS_MODULE };` to a module."),
     (ADDRESS_ESCAPES, "`call_rcu(&p->rcu, p_free);` in a target, where `p_free` is a static function that the module has a copy of."),
