@@ -151,6 +151,8 @@ pub struct Closure {
     pub entered_again: Vec<Entered>,
     pub directives: Vec<Directive>,
     pub mentions: BTreeSet<Mention>,
+    /// Public headers that use types of files that are copied from: those must stand before them.
+    pub late: BTreeSet<u32>,
     /// Macros of public headers that another file has undefined where copied text has their names
     /// (include/asm-generic/asm-prototypes.h).
     pub undefined: BTreeSet<String>,

@@ -37,6 +37,11 @@ pub(super) struct Walk<'a, 'b> {
     boundary: &'b Boundary<'a>,
     pragmas: Pragmas,
     pub(super) written: Written,
+    /// By public header: its statements that stand behind some of a file that is copied from.
+    behind: BTreeMap<u32, Vec<StatementId>>,
+    /// Headers whose statements were looked at, and those of them that use types of such a file.
+    looked_at: BTreeSet<u32>,
+    late: BTreeSet<u32>,
 }
 
 #[derive(Default)]
@@ -78,6 +83,9 @@ pub fn close<'a>(
         renamed: BTreeSet::new(),
         boundary,
         pragmas: pragmas::pragmas(unit, outline),
+        behind: if scope.as_written { BTreeMap::new() } else { behind(unit, outline, places) },
+        looked_at: BTreeSet::new(),
+        late: BTreeSet::new(),
         written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
@@ -100,11 +108,26 @@ pub fn close<'a>(
         }
         walk.copy_users_of_renamed();
         walk.assembly();
+        walk.types_for_headers();
         if walk.queue.is_empty() {
             walk.check_pragmas()?;
             return Ok(walk.finish());
         }
     }
+}
+
+/// See [`Walk::behind`].
+fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Vec<StatementId>> {
+    let file = |statement: &StatementId| places.file(unit.start_of(outline.statements[statement.0 as usize].start));
+    let all = (0..outline.statements.len() as u32).map(StatementId);
+    let mut found: BTreeMap<u32, Vec<StatementId>> = BTreeMap::new();
+    for statement in all.skip_while(|statement| places.is_public(file(statement))) {
+        let file = file(&statement);
+        if places.is_public(file) {
+            found.entry(file).or_default().push(statement);
+        }
+    }
+    found
 }
 
 impl Walk<'_, '_> {
@@ -287,6 +310,60 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// A public header may use types of the private ones that the unit includes before it (include/trace/events/ext4.h those of
+    /// fs/ext4/ext4.h): those that its text has must be there, whatever of it is used.
+    fn types_for_headers(&mut self) {
+        if self.behind.is_empty() {
+            return;
+        }
+        let mut included: Vec<(u32, NodeIndex)> = Vec::new();
+        for node in self.graph.node_indices() {
+            if self.graph[node].copied {
+                let macros = self.copied(self.graph[node].group).macros;
+                let files = macros.iter().map(|id| self.unit.reader.macros[*id as usize].file.0);
+                included.extend(files.map(|file| (file, node)));
+            } else {
+                included.push((self.graph[node].position.file, node));
+            }
+        }
+        for (file, user) in included {
+            if !self.behind.contains_key(&file) || !self.looked_at.insert(file) {
+                continue;
+            }
+            let types = self.types_of(file);
+            if types.keys().all(|statement| self.is_public(*statement)) {
+                continue;
+            }
+            self.late.insert(file);
+            // Those that other headers have come with them.
+            for (statement, name) in types {
+                if !self.by_statement.contains_key(&statement) {
+                    self.reach(statement, Extent::Whole, Some((user, Edge { kind: EdgeKind::Type, name })));
+                }
+            }
+        }
+    }
+
+    fn is_public(&self, statement: StatementId) -> bool {
+        let start = self.outline.statements[statement.0 as usize].start;
+        self.places.is_public(self.places.file(self.unit.start_of(start)))
+    }
+
+    /// The typedefs and enumerators that statements of a header name, by where they are declared before them.
+    fn types_of(&self, header: u32) -> BTreeMap<StatementId, String> {
+        let mut found = BTreeMap::new();
+        for statement in &self.behind[&header] {
+            for index in self.outline.statements[statement.0 as usize].tokens() {
+                let symbol = self.unit.tokens[index].symbol;
+                let is_type = |role: Role| matches!(role, Role::Typedef | Role::Enumerator);
+                let declared = self.outline.declared.ordinary(symbol).iter();
+                let declared = declared.filter(|d| is_type(d.role) && d.statement < *statement);
+                found.extend(declared.map(|d| (d.statement, self.unit.interner().string(symbol))));
+            }
+        }
+        found
+    }
+
     /// Copies a function of a public header under another name.
     fn copy_renamed(&mut self, node: NodeIndex) {
         self.graph[node].copied = true;
@@ -371,6 +448,7 @@ impl Walk<'_, '_> {
         let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
         let (entered, entered_again) = entered(all);
         Closure {
+            late: self.late,
             macros: macros.collect(),
             entered,
             entered_again,

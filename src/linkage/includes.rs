@@ -26,6 +26,9 @@ pub struct Include {
     pub reason: String,
 }
 
+/// The place of a header that must stand behind the copied types.
+pub const LATE: u32 = u32::MAX - 1;
+
 /// Folders that the kernel's build searches for `<...>`, in its order (Makefile, LINUXINCLUDE).
 const FOLDERS: &[&str] = &[
     "arch/x86/include/generated/uapi/",
@@ -127,6 +130,9 @@ pub fn choose(
         chosen.push(Include { name, quoted: false, order, reason });
         chosen.sort_by_key(|include| include.order);
     }
+    let late: BTreeSet<String> = closure.late.iter().map(|file| names.of(*file)).collect();
+    chosen.iter_mut().filter(|include| late.contains(&include.name)).for_each(|include| include.order = LATE);
+    chosen.sort_by_key(|include| include.order);
     // What a later one brings as well.
     for name in indirect {
         let fewer: Vec<Include> = chosen.iter().filter(|include| include.name != name).cloned().collect();
@@ -363,7 +369,9 @@ pub fn completed(
         all
     };
     let compile = |more: &[Include]| {
-        let all: Vec<Include> = together(more).into_iter().chain(templates(own)).collect();
+        // Without the types before them the late ones compile in no case.
+        let early = together(more).into_iter().filter(|include| include.order != LATE);
+        let all: Vec<Include> = early.chain(templates(own)).collect();
         compiles(&all, module, build, scratch)
     };
     if compile(&[])? {

@@ -21,7 +21,7 @@ use crate::finding::{Finding, Result, TEMPLATE};
 use crate::kernel::sha256_of;
 use crate::link::symbols_file::VMLINUX;
 use crate::linkage::External;
-use crate::linkage::includes::Include;
+use crate::linkage::includes::{Include, LATE};
 use crate::linkage::pointers::{Access, Symbols};
 use crate::patch::Header;
 use crate::rewrite::{Item, Naming, Section};
@@ -313,12 +313,12 @@ pub const OWN_INCLUDES: &[&str] = &["linux/livepatch.h", "linux/module.h", "linu
 
 /// The text of a unit, in blocks that an empty line parts. `tables`: they follow in the same file, and ask kallsyms or not.
 fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {
-    let last_include = module.includes.iter().map(|include| include.order).max().unwrap_or(0);
-    let mut top: Vec<(u32, bool, String)> = module
-        .includes
-        .iter()
-        .map(|include| (include.order, false, format!("#include <{}>\n", include.name)))
-        .collect();
+    let (late, includes): (Vec<&Include>, Vec<&Include>) =
+        module.includes.iter().partition(|include| include.order == LATE);
+    let last_include = includes.iter().map(|include| include.order).max().unwrap_or(0);
+    let line = |include: &&Include| format!("#include <{}>\n", include.name);
+    let mut top: Vec<(u32, bool, String)> =
+        includes.iter().map(|include| (include.order, false, line(include))).collect();
     let (early, types): (Vec<&Item>, Vec<&Item>) = module
         .items
         .iter()
@@ -347,6 +347,10 @@ fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {
     blocks.extend(module.shadow.then(|| SHADOW_INCLUDE.to_string()));
     blocks.extend(renamed(module));
     blocks.extend(grouped(&types));
+    if !late.is_empty() {
+        let why = "/* Uses types from above */\n";
+        blocks.push(format!("{why}{}", late.iter().map(line).collect::<String>()));
+    }
     blocks.extend(externals(module));
     blocks.extend(access(module)?);
     let code: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Code).collect();

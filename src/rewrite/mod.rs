@@ -495,7 +495,8 @@ fn macro_items(
 fn undefined(name: &str) -> Item {
     Item {
         section: Section::Types,
-        order: 0,
+        // Behind the headers.
+        order: u32::MAX,
         name: name.into(),
         kind: "macro",
         file: String::new(),

@@ -39,6 +39,16 @@ pub fn edits(closure: &Closure, node: &Node, naming: &Naming) -> Vec<String> {
     edits
 }
 
+/// Does copied data have its address from the start? What a pointer leads to is no constant.
+pub fn is_in_initialiser(closure: &Closure, name: &str) -> bool {
+    let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
+    let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
+    copied.filter(|node| node.names.iter().any(is_data)).any(|node| {
+        let words = node.tokens[node.signature_tokens..].iter();
+        words.map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).any(|word| word == name)
+    })
+}
+
 /// Does copied text have the name for something else too (a member, a parameter, a variable of a function)? A macro of that
 /// name would change that as well.
 pub fn is_shadowed(closure: &Closure, name: &str) -> bool {
