@@ -89,8 +89,8 @@ void klpe_forget{{ suffix }}(void);
 {%- if access.events %}
 
 /*
- * The kernel can't switch these events of a module in this module's code, nor call their probes from it directly: so the code
- * asks whether they are on, and calls what runs their probes.
+ * The kernel can't switch these events in this module's code, nor call their probes from it directly: so the code asks
+ * whether they are on, and calls what runs their probes.
  */
 {%- for event in access.events %}
 {{ event.text }}

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use crate::closure::{Closure, WILDCARD};
-use crate::rewrite::layout;
+use crate::rewrite::{declaration, layout};
 use crate::unit::groups::is_identifier;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
@@ -46,8 +46,10 @@ pub fn stand_ins(closure: &Closure, name: &str) -> Option<Vec<Event>> {
             None => format!("!{ONLINE}"),
             Some(more) => format!("!({ONLINE} && {})", layout::spaced(more)),
         };
+        let parameters: Vec<String> = shape.parameters.iter().map(|word| word.to_string()).collect();
+        let parameters = declaration::joined(&parameters);
         let text = [
-            line(format!("static inline void {new_name}({})", layout::spaced(shape.parameters)), 0),
+            line(format!("static inline void {new_name}({parameters})"), 0),
             "{".into(),
             line(format!("if (!static_key_enabled(&{key}) || {online})"), 1),
             line("return;".into(), 2),
@@ -98,20 +100,22 @@ impl<'t, 'a> Shape<'t, 'a> {
         if tokens.get(end..end + 3)? != [")", ")", "return"] {
             return None;
         }
-        let condition = more(whole)?;
-        let mentions =
-            |words: &[&str]| words.iter().any(|word| parameters.contains(word) && is_identifier(word.as_bytes()));
-        let plain = &whole[..whole.len() - condition.map_or(0, <[_]>::len)];
-        if !plain.iter().any(|word| MEANS_ONLINE.contains(word)) || mentions(plain) {
-            return None;
-        }
         let call = behind(end, &["(", "__data"])?;
         let arguments = inside(tokens, call)?.strip_prefix(&["__data"])?;
         let arguments = arguments.strip_prefix(&[","]).unwrap_or(arguments);
         // They are the parameters, whatever the macro makes of them.
-        let plain =
-            arguments.iter().all(|word| *word == "," || (is_identifier(word.as_bytes()) && parameters.contains(word)));
-        plain.then_some(Shape { parameters, condition, arguments })
+        let is_name = |word: &&str| is_identifier(word.as_bytes()) && parameters.contains(word);
+        if !arguments.iter().all(|word| *word == "," || is_name(word)) {
+            return None;
+        }
+        let condition = more(whole)?;
+        let online = &whole[..whole.len() - condition.map_or(0, <[_]>::len)];
+        let mentions = online.iter().any(|word| is_name(word) && arguments.contains(word));
+        (online.iter().any(|word| MEANS_ONLINE.contains(word)) && !mentions).then_some(Shape {
+            parameters,
+            condition,
+            arguments,
+        })
     }
 }
 
@@ -163,13 +167,13 @@ mod tests {
 
     #[test]
     fn a_tracepoint_has_parameters_a_condition_and_arguments() {
-        let text = "static inline void trace_x ( int a , void * p ) { if ( static_key_false ( & __tracepoint_x . key ) ) \
-                    do { struct tracepoint_func * it_func_ptr ; void * __data ; if ( ! ( test ( & __cpu_online_mask ) ) ) return ; \
+        let text = "static inline void trace_x ( int a , const void * p ) { if ( static_key_false ( & __tracepoint_x . key ) ) \
+                    do { struct tracepoint_func * it_func_ptr ; void * __data ; if ( ! ( test ( ( const void * ) & __cpu_online_mask ) ) ) return ; \
                     if ( it_func_ptr ) { __data = ( it_func_ptr ) -> data ; ( & __SCT__tp_func_x ) ( __data , a , p ) ; } } \
                     while ( 0 ) ; }";
         let tokens: Vec<&str> = text.split_whitespace().collect();
         let shape = Shape::of(&tokens, "trace_x").unwrap();
-        assert_eq!(shape.parameters.join(" "), "int a , void * p");
+        assert_eq!(shape.parameters.join(" "), "int a , const void * p");
         assert!(shape.condition.is_none());
         assert_eq!(shape.arguments.join(" "), "a , p");
         let more: Vec<&str> =

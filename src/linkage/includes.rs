@@ -107,6 +107,7 @@ pub fn choose(
     rest.sort_by_key(|file| first.get(file));
     let path = |file: &u32| &closure.files[*file as usize].path;
     let mut indirect: Vec<String> = Vec::new();
+    let mut tries: BTreeMap<u32, u8> = BTreeMap::new();
     loop {
         let reached = match reached(&chosen, module, build, roots, scratch)? {
             Ok(reached) => reached,
@@ -119,6 +120,12 @@ pub fn choose(
         let known = |name: &String| chosen.iter().any(|include| include.name == *name);
         let missing = rest.iter().find(|file| !reached.contains(path(file)) && !known(&names.of(**file)));
         let Some(missing) = missing else { break };
+        // By the header around it, and by itself; what neither brings, the compiler will miss.
+        let tries = tries.entry(*missing).or_default();
+        *tries += 1;
+        if *tries > 2 {
+            break;
+        }
         let better = includable(closure, *missing);
         let file = if known(&names.of(better)) { *missing } else { better };
         let name = names.of(file);

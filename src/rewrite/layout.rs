@@ -122,7 +122,7 @@ mod tests {
             of(words, 1),
             "({\n\t\textern bool x;\n\t\tif (!!(x)) {\n\t\t\tg(&x, -1);\n\t\t} else x = p->a[2] * 3;\n\t})"
         );
-        assert_eq!(of("for ( ; ; ) { f ( ) ; } g ( ) ;", 0), "for (; ;) {\n\tf();\n}\ng();");
+        assert_eq!(of("for ( ; ; ) { f ( ) ; } g ( ) ;", 0), "for (;;) {\n\tf();\n}\ng();");
     }
 
     #[test]
