@@ -87,9 +87,7 @@ impl Node {
         });
         edits
     }
-}
 
-impl Node {
     /// The invocations that are written out for those of the static variables.
     pub fn written_out(&self, is_chosen: impl Fn(&str) -> bool) -> BTreeSet<&WrittenOut> {
         let chosen = self.static_locals.iter().filter(|local| is_chosen(&local.new_name));

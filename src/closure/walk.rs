@@ -261,10 +261,7 @@ impl Walk<'_, '_> {
     fn check_pragmas(&self) -> Result<()> {
         let copied = self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
         let last = copied.map(|node| node.statement.0 as usize).max().unwrap_or(0);
-        let own = |index: &usize| {
-            let start = self.unit.start_of(self.outline.statements[*index].start);
-            !self.places.is_public(self.places.file(start))
-        };
+        let own = |index: &usize| !self.is_public(StatementId(*index as u32));
         let carried = |text: &str| self.scope.as_written && pragmas::names_symbols(text);
         match self.pragmas.unknown.iter().find(|(index, text)| *index < last && own(index) && !carried(text)) {
             Some((_, text)) => refuse(
@@ -384,11 +381,7 @@ impl Walk<'_, '_> {
             Some(definition) if !provided => {
                 self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
                 let used_early = self.graph[from].statement < definition;
-                let declared_in_public = {
-                    let start = self.unit.start_of(self.outline.statements[declaration.0 as usize].start);
-                    self.places.is_public(self.places.file(start))
-                };
-                if declaration != definition && (used_early || declared_in_public) {
+                if declaration != definition && (used_early || self.is_public(declaration)) {
                     self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
                 }
             }

@@ -113,7 +113,7 @@ pub fn choose(
             Ok(reached) => reached,
             // Some headers refuse to be included by anything but another one (`linux/find.h`).
             Err(_) => {
-                chosen = allowed(&names, chosen, module, build, scratch)?;
+                chosen = allowed(&names, chosen, module, (build, roots), scratch)?;
                 reached(&chosen, module, build, roots, scratch)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?
             }
         };
@@ -161,14 +161,14 @@ fn allowed(
     names: &Names,
     chosen: Vec<Include>,
     module: &CompileCommand,
-    build: &Path,
+    (build, roots): (&Path, &[String]),
     scratch: &Path,
 ) -> Result<Vec<Include>> {
     let Names { closure, .. } = names;
     let mut all: Vec<Include> = Vec::new();
     for mut include in chosen {
         let mut file = (0..closure.files.len() as u32).find(|file| names.of(*file) == include.name);
-        while !is_accepted(&include, module, build, scratch)? {
+        while reached(std::slice::from_ref(&include), module, build, roots, scratch)?.is_err() {
             let entered = closure.entered.iter().find(|entered| Some(entered.file) == file);
             let up = entered.filter(|entered| closure.files[entered.parent as usize].class == Class::Public);
             let Some(up) = up else { break };
@@ -182,13 +182,6 @@ fn allowed(
     }
     all.sort_by_key(|include| include.order);
     Ok(all)
-}
-
-/// Does the preprocessor take a header that comes alone?
-fn is_accepted(include: &Include, module: &CompileCommand, build: &Path, scratch: &Path) -> Result<bool> {
-    let stub = written(std::slice::from_ref(include), scratch)?;
-    let program = Program::compiler(&module.compiler).args(&module.args).args(["-w", "-M"]).arg(stub);
-    Ok(program.folder(build).output()?.success)
 }
 
 /// The includes that a unit of a program keeps: those lines of the files that are copied from which bring a header of the
