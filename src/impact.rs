@@ -12,6 +12,7 @@ use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::symbols::{Symbol, SymbolTable};
 use crate::object::facts::Facts;
+use crate::object::layout::Layout;
 use crate::object::{self, Compiled};
 
 /// GCC's option that limits what it does behind the clone report's back (since GCC 9).
@@ -114,6 +115,10 @@ fn of_unit(
 ) -> Result<Affected> {
     let version = Version::from(compiled);
     let (patched, none) = (BTreeSet::from([function.to_string()]), BTreeSet::new());
+    let (symbols, layout) = match own {
+        Some(own) => (own, Layout::of(version.facts, own)),
+        None => (kernel.symbols(&command.object)?, Layout::in_kernel(version.facts, kernel, &command.object)?),
+    };
     let mut affected = affected::affected(&affected::Input {
         patched: &patched,
         added: &none,
@@ -121,17 +126,15 @@ fn of_unit(
         defined: &none,
         before: version,
         after: version,
-        symbols: match own {
-            Some(own) => own,
-            None => kernel.symbols(&command.object)?,
-        },
+        symbols,
+        layout: &layout,
         object: &command.object,
     });
     // Nothing has changed: that is no news here.
     affected.findings.retain(|finding| finding.id != NO_CODE_CHANGE);
     if own.is_none() {
         let names = affected.names();
-        affected.findings.extend(object::provenance::findings(kernel, command, &compiled.facts, &names)?);
+        affected.findings.extend(object::provenance::findings(kernel, command, (&compiled.facts, &layout), &names)?);
     }
     Ok(affected)
 }

@@ -23,6 +23,7 @@ use klp_extract::affected::{Affected, Input, affected};
 use klp_extract::kernel::command::CompileCommand;
 use klp_extract::kernel::symbols::{Symbol, SymbolTable};
 use klp_extract::object::facts::Facts;
+use klp_extract::object::layout::Layout;
 use klp_extract::object::{Compiled, compile};
 use libtest_mimic::{Arguments, Trial};
 
@@ -95,6 +96,7 @@ fn run(case: &str) {
     });
     let [before, after] = &compiled;
     let symbols = table(&before.facts, &lines(&expect, "duplicate"), &lines(&expect, "elsewhere"));
+    let layout = Layout::of(&before.facts, &symbols);
     let result = affected(&Input {
         patched: &names(&expect, "patched"),
         added: &names(&expect, "added"),
@@ -103,6 +105,7 @@ fn run(case: &str) {
         before: before.into(),
         after: after.into(),
         symbols: &symbols,
+        layout: &layout,
         object: "vmlinux",
     });
     check(&expect, &result);

@@ -19,6 +19,7 @@ use klp_extract::kernel::Kernel;
 use klp_extract::kernel::command::CompileCommand;
 use klp_extract::object::facts::{Binding, Facts};
 use klp_extract::object::fidelity::{self, Fidelity};
+use klp_extract::object::layout::Layout;
 use klp_extract::object::running::Running;
 use klp_extract::object::{Compiled, compile};
 use support::sample::{number, shuffle};
@@ -34,7 +35,8 @@ fn recompile(kernel: &Kernel, command: &CompileCommand, source: &Path, scratch: 
 
 fn compare(kernel: &Kernel, command: &CompileCommand, facts: &Facts) -> Fidelity {
     let running = Running::open(kernel, &command.object).unwrap().expect("the kernel has its image and modules");
-    fidelity::compare(facts, &running, |_| true)
+    let layout = Layout::of(facts, running.symbols).followed(facts, &running);
+    fidelity::compare(facts, layout, &running, |_| true)
 }
 
 #[test]

@@ -20,6 +20,7 @@ use klp_extract::judge::{self, Context, File, Unit};
 use klp_extract::kernel::command::CompileCommand;
 use klp_extract::kernel::symbols::{Symbol, SymbolTable};
 use klp_extract::object::facts::Facts;
+use klp_extract::object::layout::Layout;
 use klp_extract::object::{Compiled, compile, types};
 use klp_extract::unit::listing::Listing;
 use klp_extract::unit::{changes, gcc};
@@ -68,6 +69,8 @@ fn findings(case: &Path, expect: &str) -> Vec<Finding> {
     let (before, after) = (version(case, "before.c", scratch.path()), version(case, "after.c", scratch.path()));
     let changes = changes::compare(&before.text, &after.text);
     let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+    let symbols = symbols(&before.compiled.facts);
+    let layout = Layout::of(&before.compiled.facts, &symbols);
     let mut affected: Affected = affected(&Input {
         patched: &set(&changes.functions),
         added: &set(&changes.added_functions),
@@ -75,7 +78,8 @@ fn findings(case: &Path, expect: &str) -> Vec<Finding> {
         defined: &changes.defined,
         before: (&before.compiled).into(),
         after: (&after.compiled).into(),
-        symbols: &symbols(&before.compiled.facts),
+        symbols: &symbols,
+        layout: &layout,
         object: "vmlinux",
     });
     for name in words(expect, "target") {

@@ -21,6 +21,7 @@ use crate::finding::{
 use crate::kernel::symbols::SymbolTable;
 use crate::object::compare::{self, Difference};
 use crate::object::facts::{Facts, Holder};
+use crate::object::layout::Layout;
 
 use clones::{CloneReport, Step};
 pub use reason::{Obstacle, Reason};
@@ -54,6 +55,8 @@ pub struct Input<'a> {
     pub after: Version<'a>,
     /// Of the kernel object that the TU is part of.
     pub symbols: &'a SymbolTable,
+    /// Where `before` lies in it.
+    pub layout: &'a Layout,
     /// Its name as livepatch spells it (`vmlinux`, `kvm_amd`).
     pub object: &'a str,
 }

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::finding::{Error, Finding};
 use crate::object::facts::{Binding, Facts, FunctionId, Holder};
-use crate::object::layout::{self, Layout};
+use crate::object::layout;
 
 use super::{Input, Obstacle, Reason, Reasons};
 
 /// The search and what it found.
 pub(super) struct Search<'a> {
     input: &'a Input<'a>,
-    layout: Layout,
     pub reasons: Reasons,
     pub seen: BTreeSet<String>,
     /// Targets with their sympos.
@@ -28,7 +27,6 @@ impl<'a> Search<'a> {
     pub fn new(input: &'a Input<'a>, reasons: Reasons) -> Search<'a> {
         Search {
             input,
-            layout: Layout::of(input.before.facts, input.symbols),
             reasons,
             seen: BTreeSet::new(),
             targets: BTreeMap::new(),
@@ -64,7 +62,7 @@ impl<'a> Search<'a> {
         // A name with a dot is GCC's: the symbol may be there, but with another signature.
         let obstacle = if name.contains('.') { Obstacle::Clone } else { Obstacle::NoSite };
         if function.ftrace_site && obstacle == Obstacle::NoSite {
-            match layout::sympos_in(name, true, facts, &self.layout, self.input.symbols) {
+            match layout::sympos_in(name, true, facts, self.input.layout, self.input.symbols) {
                 Ok(sympos) => {
                     let name = self.defined_name(id, name);
                     self.targets.insert(name, sympos.position);

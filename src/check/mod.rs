@@ -13,6 +13,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use crate::closure::{Closure, Node, WILDCARD, switches};
 use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, io, refuse};
 use crate::kernel::command::CompileCommand;
+use crate::linkage::events;
 use crate::process::Program;
 use crate::rewrite::{Naming, declaration, pointers};
 use crate::unit;
@@ -182,6 +183,8 @@ pub fn compare(
     let packs = pragmas::pragmas(module, outline).packs;
     let mut renamed = naming.renamed(closure);
     renamed.extend(by_hand.iter().map(|(old, new)| (old.clone(), new.clone())));
+    let tracepoints = events::groups(closure);
+    let calls = closure.renamed_calls();
     let mut validation = Validation::default();
     for node in closure.graph.node_weights() {
         let Some((name, role)) = node.names.first() else { continue };
@@ -205,7 +208,8 @@ pub fn compare(
         let key = (new_name, role.is_tag());
         let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);
         let new = alone.then_some((name.as_str(), key.0.as_str()));
-        let expected = expected(closure, node, new, &renamed, naming);
+        let below = node.copied && !tracepoints.contains(&node.group);
+        let expected = expected(closure, (node, below), new, &renamed, (naming, &calls));
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
             (file.clone(), Some(node.position.line))
@@ -213,7 +217,7 @@ pub fn compare(
         let mut nearest = None;
         let equal = candidates.iter().any(|candidate| {
             let range = outline.statements[candidate.0 as usize].tokens();
-            let switches = if naming.switches && node.copied { switches::found(module, range) } else { Vec::new() };
+            let switches = if naming.switches && below { switches::found(module, range) } else { Vec::new() };
             let mut found = found(module, outline, *candidate, node.extent);
             if node.extent == Extent::Whole {
                 for switch in switches.iter().rev() {
@@ -290,12 +294,13 @@ pub struct Difference {
 /// A token to compare: its text, and whether it may differ.
 type Word<'a> = (&'a str, bool);
 
+/// A node's words in the module. `below`: do they stand below the macros?
 fn expected<'a>(
     closure: &'a Closure,
-    node: &'a Node,
+    (node, below): (&'a Node, bool),
     target: Option<(&str, &'a str)>,
     renamed: &'a BTreeMap<String, String>,
-    naming: &'a Naming,
+    (naming, calls): (&'a Naming, &BTreeSet<&str>),
 ) -> Vec<Word<'a>> {
     let tokens = match node.extent {
         Extent::Whole => &node.tokens[..],
@@ -303,14 +308,18 @@ fn expected<'a>(
     };
     let is_type = !matches!(node.names.first(), Some((_, Role::Function | Role::Prototype | Role::Variable)));
     let mut before = "";
-    let words = tokens.iter().map(|token| {
-        let text = closure.texts[(token & !WILDCARD) as usize].as_str();
-        let new = renamed.get(text).filter(|_| !naming.everywhere || (!is_type && naming.renames(text, before)));
+    let text = |token: &u32| closure.texts[(token & !WILDCARD) as usize].as_str();
+    let words = tokens.iter().enumerate().map(|(at, token)| {
+        let (text, is_called) = (text(token), tokens.get(at + 1).is_some_and(|next| text(next) == "("));
+        let new = renamed.get(text).filter(|_| match naming.everywhere {
+            true => !is_type && naming.renames(text, before),
+            false => is_called || !calls.contains(text),
+        });
         before = text;
         (new.map_or(text, String::as_str), token & WILDCARD != 0)
     });
     let mut words: Vec<Word> = words.collect();
-    if node.extent == Extent::Whole {
+    if node.extent == Extent::Whole && below {
         for (range, new) in substitutions(node, &words, naming).into_iter().rev() {
             words.splice(range, new);
         }

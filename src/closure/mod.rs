@@ -161,6 +161,12 @@ pub struct Closure {
 }
 
 impl Closure {
+    /// Those of [`Closure::renamed`] that are the names of structs, unions or enums too: only calls get the other name.
+    pub fn renamed_calls(&self) -> BTreeSet<&str> {
+        let tags = self.graph.node_weights().flat_map(|node| &node.names).filter(|(_, role)| role.is_tag());
+        tags.map(|(name, _)| name.as_str()).filter(|name| self.renamed.contains(*name)).collect()
+    }
+
     /// The functions and objects that are declared as aliases (`__attribute__((alias("f")))`), and what they stand for.
     pub fn aliases(&self) -> BTreeMap<String, String> {
         let text = |token: &u32| self.texts[(token & !WILDCARD) as usize].as_str();

@@ -88,14 +88,15 @@ pub fn findings(closure: &Closure, targets: &BTreeSet<String>) -> Vec<Finding> {
             let mut note = |what: &'static str, how: String| {
                 found.entry((word, what)).or_insert_with(|| (BTreeSet::new(), node)).0.insert(how);
             };
-            let is_member = index > 0 && matches!(words.at(index - 1), "." | "->");
-            if functions.contains(word) && reached.contains(word) && words.at(index + 1) != "(" && !is_member {
+            // Members and tags may have a function's name.
+            let is_other = index > 0 && matches!(words.at(index - 1), "." | "->" | "struct" | "union" | "enum");
+            if functions.contains(word) && reached.contains(word) && words.at(index + 1) != "(" && !is_other {
                 if let Some(how) = function_way(&words, index) {
                     note("function", how);
                 }
             } else if objects.contains(word)
                 && reached.contains(word)
-                && !is_member
+                && !is_other
                 && !matches!(words.at(index + 1), "[" | "." | "->")
             {
                 if let Some(member) = words.stored_in(index) {

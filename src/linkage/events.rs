@@ -4,10 +4,13 @@
 //! (include/linux/tracepoint.h, __DECLARE_TRACE() and __DO_TRACE()). The one that stands in asks the key, and calls what
 //! runs all probes: the same probes run, with the same arguments.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::closure::{Closure, WILDCARD};
 use crate::rewrite::{declaration, layout};
+use crate::unit::groups::GroupId;
 use crate::unit::groups::is_identifier;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
@@ -70,11 +73,18 @@ pub fn stand_ins(closure: &Closure, name: &str) -> Option<Vec<Event>> {
     (!events.is_empty()).then_some(events)
 }
 
-/// The tokens of a header's function.
+/// The groups that declare tracepoints. Where they are copied they stand before the macros, as a header does: so what stands
+/// in for their functions can name what they declare.
+pub fn groups(closure: &Closure) -> BTreeSet<GroupId> {
+    let declares = |(name, role): &(String, Role)| *role == Role::Variable && name.starts_with(TRACEPOINT);
+    closure.graph.node_weights().filter(|node| node.names.iter().any(declares)).map(|node| node.group).collect()
+}
+
+/// The tokens of a tracepoint's function.
 fn tokens<'a>(closure: &'a Closure, name: &str) -> Option<Vec<&'a str>> {
     let is_it = |(known, role): &(String, Role)| known == name && *role == Role::Function;
     let mut nodes = closure.graph.node_weights();
-    let node = nodes.find(|node| !node.copied && node.extent == Extent::Whole && node.names.iter().any(is_it))?;
+    let node = nodes.find(|node| node.extent == Extent::Whole && node.names.iter().any(is_it))?;
     Some(node.tokens.iter().map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).collect())
 }
 

@@ -16,7 +16,6 @@ use crate::kernel::symbols::{Exports, SymbolTable};
 use crate::link::symbols_file::{Entry, VMLINUX};
 use crate::object::facts::{Binding, Facts};
 use crate::object::layout::{self, Layout};
-use crate::object::running;
 
 use pointers::Features;
 
@@ -109,23 +108,18 @@ pub struct Resolver<'a> {
     running: Running<'a>,
     /// The recompiled object of the unit, as it runs.
     facts: &'a Facts,
-    layout: Layout,
+    layout: &'a Layout,
 }
 
 impl<'a> Resolver<'a> {
-    pub fn new(running: Running<'a>, facts: &'a Facts) -> Resolver<'a> {
-        Resolver { running, facts, layout: Layout::of(facts, running.table) }
-    }
-
-    /// Knows more of where the unit's data lies: what the running code leads to.
-    pub fn following(self, running: &running::Running) -> Resolver<'a> {
-        Resolver { layout: self.layout.followed(self.facts, running), ..self }
+    pub fn new(running: Running<'a>, facts: &'a Facts, layout: &'a Layout) -> Resolver<'a> {
+        Resolver { running, facts, layout }
     }
 
     /// Functions and objects of the unit that the running kernel has under their plain names, so that the module can
     /// refer to them. What a function's symbol can't tell apart is copied instead; data never is.
     pub fn provided(&self, copied: &BTreeSet<String>) -> BTreeSet<String> {
-        let function = |name: &str| layout::sympos_in(name, true, self.facts, &self.layout, self.running.table).is_ok();
+        let function = |name: &str| layout::sympos_in(name, true, self.facts, self.layout, self.running.table).is_ok();
         let functions = self.facts.functions.iter().filter(|f| f.cold_of.is_none()).map(|f| f.name.as_str());
         let functions = functions.filter(|name| !copied.contains(*name) && function(name));
         let objects =
@@ -153,7 +147,7 @@ impl<'a> Resolver<'a> {
             if !is_local && let Some(external) = self.export(name).filter(|e| e.object == self.running.object) {
                 return Ok(external);
             }
-            let found = layout::sympos_in(name, is_function, self.facts, &self.layout, self.running.table)?;
+            let found = layout::sympos_in(name, is_function, self.facts, self.layout, self.running.table)?;
             return Ok(self.relocation(name, self.running.object, found.position));
         }
         if let Some(external) = self.export(name) {
@@ -181,7 +175,7 @@ impl<'a> Resolver<'a> {
     /// The running kernel's object for a function's static variable, under a name of the module's; `symbol` is the unit's
     /// (`count.3`). Refused too where the object lies elsewhere than this symbol: the numbers are then another build's.
     pub fn static_local(&self, name: &str, symbol: &str) -> Result<External> {
-        let found = layout::sympos_in(symbol, false, self.facts, &self.layout, self.running.table)?;
+        let found = layout::sympos_in(symbol, false, self.facts, self.layout, self.running.table)?;
         let object = self.facts.object_named(symbol);
         let place = object.and_then(|object| self.layout.place(object.section, object.offset));
         if place.is_some_and(|(_, address)| address != found.address) {

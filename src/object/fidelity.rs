@@ -36,12 +36,12 @@ fn differs<T>(what: impl Into<String>) -> Result<T, Why> {
     Err(Why::Differs(what.into()))
 }
 
-/// Compares the functions that `wanted` says of a recompiled unit.
-pub fn compare(facts: &Facts, running: &Running<'_>, wanted: impl Fn(&str) -> bool) -> Fidelity {
+/// Compares the functions that `wanted` says of a recompiled unit. `layout` as far as it is known.
+pub fn compare(facts: &Facts, layout: Layout, running: &Running<'_>, wanted: impl Fn(&str) -> bool) -> Fidelity {
     let mut compared = Comparison {
         facts,
         running,
-        layout: Layout::of(facts, running.symbols),
+        layout,
         learned: BTreeMap::new(),
         contents: BTreeMap::new(),
         nops: nops(facts),

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{AMBIGUOUS_SYMBOL, Result, SYMBOL_MISSING, WEAK_OVERRIDDEN, refuse};
+use crate::kernel::Kernel;
 use crate::kernel::symbols::SymbolTable;
 
 use super::facts::{Binding, Facts, Place, Role};
@@ -25,7 +26,7 @@ pub struct Sympos {
 pub type Base = (u32, i64);
 
 /// The places of all sections that can be told, by the object's section index.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Layout {
     bases: BTreeMap<usize, Base>,
     /// Sections whose symbols don't lie together in the running kernel as they do here.
@@ -33,6 +34,15 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Of a unit of a kernel's object, by all that the prepared kernel has.
+    pub fn in_kernel(facts: &Facts, kernel: &Kernel, object: &str) -> Result<Layout> {
+        let layout = Layout::of(facts, kernel.symbols(object)?);
+        Ok(match Running::open(kernel, object)? {
+            Some(running) => layout.followed(facts, &running),
+            None => layout,
+        })
+    }
+
     /// The base that most of a section's unambiguous names agree on; a section without a majority has none.
     pub fn of(facts: &Facts, table: &SymbolTable) -> Layout {
         let mut occurrences: BTreeMap<&str, u32> = BTreeMap::new();
@@ -71,15 +81,25 @@ impl Layout {
         layout
     }
 
-    /// Places the sections of data that no symbol tells of: where the running code leads at the fields that this object's code
-    /// has for them. All of those must agree.
+    /// Places the sections that no symbol tells of: where the running code and data lead at the fields that this object has
+    /// for them. All of those must agree.
     pub fn followed(mut self, facts: &Facts, running: &Running) -> Layout {
+        // A table that code has led to may lead to functions.
+        while self.follow(facts, running) {}
+        self
+    }
+
+    fn follow(&mut self, facts: &Facts, running: &Running) -> bool {
         let mut led: BTreeMap<usize, BTreeSet<Option<Base>>> = BTreeMap::new();
-        for (index, section) in facts.sections.iter().enumerate().filter(|(_, section)| section.role == Role::Text) {
+        let leads = |role: Role| matches!(role, Role::Text | Role::Data | Role::Const);
+        for (index, section) in facts.sections.iter().enumerate().filter(|(_, section)| leads(section.role)) {
             for (offset, relocation) in &section.relocations {
                 let Place::Here(target, addend) = relocation.place else { continue };
-                let is_data = matches!(facts.sections[target].role, Role::Data | Role::Const);
-                let (Some(at), true, None) = (self.place(index, *offset), is_data, self.base(target)) else { continue };
+                let (Some(at), true, None) =
+                    (self.place(index, *offset), leads(facts.sections[target].role), self.base(target))
+                else {
+                    continue;
+                };
                 let base = match running.leads(at, relocation) {
                     Some(Spot::At((section, address))) => Some((section, address.wrapping_sub(addend as u64) as i64)),
                     _ => None,
@@ -87,12 +107,15 @@ impl Layout {
                 led.entry(target).or_default().insert(base);
             }
         }
+        let before = self.bases.len();
         for (section, bases) in led {
-            if let (Some(Some(base)), 1, false) = (bases.first(), bases.len(), self.is_scattered(section)) {
+            if let (Some(Some(base)), 1, false) = (bases.first(), bases.len(), self.is_scattered(section))
+                && (facts.sections[section].role != Role::Text || fits(facts, section, running.symbols, base))
+            {
                 self.bases.insert(section, *base);
             }
         }
-        self
+        self.bases.len() > before
     }
 
     /// Do a section's symbols contradict each other about its place? Then it is another build's.
@@ -115,18 +138,20 @@ impl Layout {
 fn fitting_base(facts: &Facts, section: usize, table: &SymbolTable) -> Option<Base> {
     let symbols: Vec<_> = own_symbols(facts).filter(|s| s.3 == section && s.2 != Binding::Weak).collect();
     let (rarest, _, _, _, offset) = symbols.iter().min_by_key(|s| table.named(s.0).count())?;
-    let fits_all = |(index, base): &Base| {
-        symbols.iter().all(|(name, _, _, _, offset)| {
-            let address = base.wrapping_add(*offset as i64) as u64;
-            table.named(name).any(|symbol| (symbol.section, symbol.address) == (*index, address))
-        })
-    };
     let bases = table.named(rarest).map(|s| (s.section, s.address.wrapping_sub(*offset) as i64));
-    let mut fitting = bases.filter(fits_all);
+    let mut fitting = bases.filter(|base| fits(facts, section, table, base));
     match (fitting.next(), fitting.next()) {
         (Some(base), None) if symbols.len() >= 2 => Some(base),
         _ => None,
     }
+}
+
+/// Does the running kernel have all of a section's symbols at their distances from this place? A weak one may be another's.
+fn fits(facts: &Facts, section: usize, table: &SymbolTable, (index, base): &Base) -> bool {
+    own_symbols(facts).filter(|s| s.3 == section && s.2 != Binding::Weak).all(|(name, _, _, _, offset)| {
+        let address = base.wrapping_add(offset as i64) as u64;
+        table.named(name).any(|symbol| (symbol.section, symbol.address) == (*index, address))
+    })
 }
 
 fn own_symbols(facts: &Facts) -> impl Iterator<Item = (&str, bool, Binding, usize, u64)> {

@@ -9,6 +9,7 @@ use crate::process::Program;
 
 use super::facts::Facts;
 use super::fidelity;
+use super::layout::Layout;
 use super::running::Running;
 
 /// Functions listed in a message before it says how many more there are.
@@ -19,7 +20,7 @@ const SHOWN: usize = 8;
 pub fn findings(
     kernel: &Kernel,
     command: &CompileCommand,
-    facts: &Facts,
+    (facts, layout): (&Facts, &Layout),
     matter: &BTreeSet<String>,
 ) -> Result<Vec<Finding>> {
     let Some(running) = Running::open(kernel, &command.object)? else {
@@ -30,7 +31,7 @@ pub fn findings(
         );
         return Ok(vec![Finding::new(FIDELITY_UNKNOWN, message).at(command.source.as_str(), None)]);
     };
-    let fidelity = fidelity::compare(facts, &running, |_| true);
+    let fidelity = fidelity::compare(facts, layout.clone(), &running, |_| true);
     if fidelity.unfaithful.is_empty() && fidelity.unknown.is_empty() {
         return Ok(Vec::new());
     }

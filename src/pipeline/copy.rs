@@ -206,7 +206,7 @@ impl Draft<'_> {
             kbuild_modname: None,
             externals: &[],
             naming,
-            renamed: &closure.renamed,
+            closure,
             access: &Access::default(),
             shadow: false,
             suffix: "",

@@ -16,6 +16,7 @@ use crate::kernel::command::CompileCommand;
 use crate::linkage::includes::{self, Include};
 use crate::linkage::pointers::Access;
 use crate::linkage::{External, Resolver, Running};
+use crate::object::layout::Layout;
 use crate::object::{self, Compiled};
 use crate::patch::{FileState, Real};
 use crate::render;
@@ -100,7 +101,8 @@ pub fn affected(
     findings: &mut Vec<Finding>,
 ) -> Result<Affected> {
     let Compared { changes, before, after, .. } = compared;
-    let affected = affected_set(changes, (before, after), running.table, running.object);
+    let layout = Layout::of(&before.facts, running.table);
+    let affected = affected_set(changes, (before, after), (running.table, &layout), running.object);
     findings.extend(affected.findings.iter().cloned());
     findings.extend(declaration_findings(changes, &affected, None));
     settle(findings, allow)?;
@@ -126,9 +128,10 @@ pub fn extracted(
     let Compared { applied, changes, before, after, texts } = compared;
     let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
     let (command_of_unit, report) = (command.clone(), Origin::OnDemand);
-    let unit = UnitPlan { command: command_of_unit, changes, before, after_objects, report, affected, texts };
+    let layout = Layout::of(&before.facts, running.table);
+    let unit = UnitPlan { command: command_of_unit, changes, before, layout, after_objects, report, affected, texts };
     let mut findings = Vec::new();
-    let resolver = Resolver::new(running, &unit.before.facts);
+    let resolver = Resolver::new(running, &unit.before.facts, &unit.layout);
     let overlay = &applied.overlay;
     let place = UnitPlace { command: overlay.command(command, build)?, build, roots: roots(source, overlay) };
     let naming = Naming {
@@ -162,7 +165,7 @@ pub fn extracted(
         kbuild_modname: None,
         externals: &[],
         naming: &naming,
-        renamed: &closure.renamed,
+        closure: &closure,
         access: &Access::default(),
         shadow: false,
         suffix: "",

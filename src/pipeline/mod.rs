@@ -30,6 +30,7 @@ use crate::linkage::External;
 use crate::linkage::includes::Include;
 use crate::linkage::pointers::Symbols;
 use crate::object::Compiled;
+use crate::object::layout::Layout;
 use crate::patch::{FileState, Header, Overlay, Real};
 use crate::render::Scaffold;
 use crate::rewrite::{Item, Naming};
@@ -97,6 +98,8 @@ pub struct UnitPlan {
     pub command: CompileCommand,
     pub changes: Changes,
     pub before: Compiled,
+    /// Where that lies in the running kernel.
+    pub layout: Layout,
     /// Names of the data objects that the patched version's object file has.
     pub after_objects: BTreeSet<String>,
     /// Where its clone report is from.

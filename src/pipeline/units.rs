@@ -9,6 +9,7 @@ use crate::finding::{ASSEMBLY_CHANGED, DATA_CHANGED, Finding, Result, io};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::symbols::SymbolTable;
+use crate::object::layout::Layout;
 use crate::object::{self, Compiled};
 use crate::parallel::{join, try_map};
 use crate::patch::{self, FileState, Overlay, Real};
@@ -156,10 +157,12 @@ pub fn compiled(
         let (Some(before), Some(after)) = (objects.next(), objects.next()) else { break };
         let trees = origin::Trees { source: kernel.source(), build: kernel.build() };
         let report = origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
-        let affected = affected_set(&changes, (&before, &after), kernel.symbols(&command.object)?, &command.object);
+        let layout = Layout::in_kernel(&before.facts, kernel, &command.object)?;
+        let symbols = kernel.symbols(&command.object)?;
+        let affected = affected_set(&changes, (&before, &after), (symbols, &layout), &command.object);
         let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
         let texts = Texts { before: preprocessed, after: expanded_to(index) };
-        units.push(UnitPlan { command, changes, before, after_objects, report, affected, texts });
+        units.push(UnitPlan { command, changes, before, layout, after_objects, report, affected, texts });
     }
     Ok(units)
 }
@@ -180,7 +183,7 @@ fn original_of(kernel: &Kernel, command: &CompileCommand, preprocessed: &[u8]) -
 pub(super) fn affected_set(
     changes: &Changes,
     (before, after): (&Compiled, &Compiled),
-    symbols: &SymbolTable,
+    (symbols, layout): (&SymbolTable, &Layout),
     object: &str,
 ) -> Affected {
     let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
@@ -192,6 +195,7 @@ pub(super) fn affected_set(
         before: before.into(),
         after: after.into(),
         symbols,
+        layout,
         object,
     })
 }
@@ -201,7 +205,12 @@ pub fn provenance(kernel: &Kernel, units: &[UnitPlan]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for unit in units {
         let names = unit.affected.names();
-        findings.extend(object::provenance::findings(kernel, &unit.command, &unit.before.facts, &names)?);
+        findings.extend(object::provenance::findings(
+            kernel,
+            &unit.command,
+            (&unit.before.facts, &unit.layout),
+            &names,
+        )?);
     }
     Ok(findings)
 }

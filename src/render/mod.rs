@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tera::{Context, Kwargs, State, Tera, TeraResult};
 
 use crate::affected::Target;
+use crate::closure::Closure;
 use crate::config::House;
 use crate::finding::{Finding, Result, TEMPLATE};
 use crate::kernel::sha256_of;
@@ -55,8 +56,8 @@ pub struct Unit<'a> {
     pub kbuild_modname: Option<&'a str>,
     pub externals: &'a [External],
     pub naming: &'a Naming,
-    /// Functions of public headers that have another name in the module.
-    pub renamed: &'a BTreeSet<String>,
+    /// Knows the functions of public headers that have another name in the module.
+    pub closure: &'a Closure,
     pub access: &'a Access,
     /// Has it shadow.h?
     pub shadow: bool,
@@ -370,6 +371,12 @@ fn access(unit: &Unit) -> Result<Option<String>> {
     render("pointers.c", &context, unit.house).map(|text| Some(format!("{}\n", text.trim())))
 }
 
+/// An object's name as part of a C name: modules may be named like `8021q`.
+fn symbol(object: &str) -> String {
+    let plain = object.replace('-', "_");
+    if plain.starts_with(|c: char| c.is_ascii_digit()) { format!("_{plain}") } else { plain }
+}
+
 /// The includes that the tables need beside those that are there.
 fn own_includes(known: &[Include], kallsyms: bool) -> String {
     let more: &[&str] = if kallsyms { &["linux/kprobes.h"] } else { &[] };
@@ -379,9 +386,14 @@ fn own_includes(known: &[Include], kallsyms: bool) -> String {
 
 /// New names for functions that a header has too, as it was before the patch.
 fn renamed(unit: &Unit) -> Option<String> {
-    let lines = unit.renamed.iter().map(|name| format!("#define {name} {}\n", unit.naming.new_name(name)));
+    let calls = unit.closure.renamed_calls();
+    let lines =
+        unit.closure.renamed.iter().map(|name| match (calls.contains(name.as_str()), unit.naming.new_name(name)) {
+            (false, new) => format!("#define {name} {new}\n"),
+            (true, new) => format!("#define {name}(...) {new}(__VA_ARGS__)\n"),
+        });
     let lines: String = lines.collect();
-    (!lines.is_empty()).then(|| format!("/* The headers have these otherwise: as they were before the patch, with static variables of their own, or with another THIS_MODULE */\n{lines}"))
+    (!lines.is_empty()).then(|| format!("/* The headers have these otherwise: as they were before the patch, with static variables of their own, with another THIS_MODULE, or without the pointers below */\n{lines}"))
 }
 
 fn provenance(item: &Item) -> String {
@@ -488,7 +500,7 @@ fn objects<'a>(module: &'a Tables) -> Vec<Object<'a>> {
         let callbacks = module.scaffold.contains(&Scaffold::Callbacks);
         let pre_patch = callbacks || srcversion.is_some() || !takers.is_empty() || !finders.is_empty();
         let forgetters = suffixes(&|unit| unit.object == name && unit.forgets());
-        Object { name, symbol: name.replace('-', "_"), srcversion, functions, takers, finders, forgetters, pre_patch }
+        Object { name, symbol: symbol(name), srcversion, functions, takers, finders, forgetters, pre_patch }
     };
     objects.into_iter().map(object).collect()
 }

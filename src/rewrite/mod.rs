@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node, WILDCARD};
 use crate::finding::{NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
+use crate::linkage::events;
 use crate::unit::groups::GroupId;
 use crate::unit::lex;
 use crate::unit::live::Extent;
@@ -30,7 +31,7 @@ pub use sources::Sources;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Section {
-    /// Macros, types and everything else that has no code.
+    /// Macros, types and everything else that has no code; tracepoints of private headers.
     Types,
     /// Declarations of what the running kernel provides.
     Externals,
@@ -122,11 +123,14 @@ pub fn items(
     brought: Option<&BTreeSet<u32>>,
 ) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    let nodes = by_group(closure);
+    let (nodes, tracepoints) = (by_group(closure), events::groups(closure));
     let mut users: BTreeMap<u32, BTreeSet<Section>> = BTreeMap::new();
     for group in &closure.groups {
         let nodes = &nodes[&group.id];
-        let item = copied(closure, sources, naming, group, nodes)?;
+        let mut item = copied(closure, sources, naming, group, nodes)?;
+        if tracepoints.contains(&group.id) {
+            item.section = Section::Types;
+        }
         for id in &group.macros {
             users.entry(*id).or_default().insert(item.section);
         }

@@ -1,6 +1,6 @@
 //! Where things are: files of a unit told apart (source file, private header, public header), and positions in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use crate::closure::Directive;
 
 use super::expand::Expanded;
 use super::program;
+use super::text::Include;
 use super::worker::Request;
 
 /// What a file is to an out-of-tree module.
@@ -60,6 +61,34 @@ fn part_of_source(unit: &Expanded, places: &mut [Place]) {
         if places[file as usize].class == Class::Public {
             places[file as usize].class = Class::Private;
         }
+    }
+}
+
+/// A public header that includes a private one (`trace/events/bridge.h`) would bring to a module what else is copied: it is
+/// private too. Those that are included by what they include again (`trace/define_trace.h`) bring nothing.
+fn bringing_private(unit: &Expanded, places: &mut [Place]) {
+    let mut parents: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for include in &unit.reader.includes {
+        parents.entry(include.file.0).or_default().insert(include.parent.0);
+    }
+    let is_within = |file: u32, outer: u32| {
+        let (mut seen, mut queue) = (BTreeSet::new(), vec![file]);
+        while let Some(file) = queue.pop() {
+            if file == outer {
+                return true;
+            }
+            queue.extend(parents.get(&file).into_iter().flatten().filter(|parent| seen.insert(**parent)));
+        }
+        false
+    };
+    let class = |file: u32, places: &[Place]| places[file as usize].class;
+    loop {
+        let brings = |include: &&Include| {
+            (class(include.parent.0, places), class(include.file.0, places)) == (Class::Public, Class::Private)
+                && !is_within(include.parent.0, include.file.0)
+        };
+        let Some(found) = unit.reader.includes.iter().find(brings) else { return };
+        places[found.parent.0 as usize].class = Class::Private;
     }
 }
 
@@ -155,6 +184,7 @@ impl<'a> Places<'a> {
             None => {
                 let mut places: Vec<Place> = unit.reader.files.iter().map(|file| classify(file, roots)).collect();
                 part_of_source(unit, &mut places);
+                bringing_private(unit, &mut places);
                 places
             }
             Some(headers) => program::places(&unit.reader, headers, &command.source, build),
