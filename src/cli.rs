@@ -1,5 +1,6 @@
 //! The command line: arguments first, action later; results on standard output, all else on standard error.
 
+mod bundle;
 mod check;
 mod clones;
 mod create;
@@ -77,6 +78,10 @@ enum Command {
     /// List or remove prepared kernels
     #[command(subcommand)]
     Kernels(kernels::Request),
+    /// Do a `create` or `plan` and keep all that it reads: a bug report that another machine can do again
+    Bundle(bundle::Record),
+    /// Do the run of a bundle again, and say what differs
+    Replay(bundle::Replay),
     /// Try random functions of a kernel, each pretended patched; a smoke test for a new kernel
     Sweep(sweep::Request),
     /// Make man pages and shell completions
@@ -145,6 +150,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Templates(request) => house::templates(&request),
         Command::Config(request) => house::config(&request),
         Command::Kernels(request) => kernels::run(request),
+        Command::Bundle(request) => bundle::record(&request),
+        Command::Replay(request) => bundle::replay(&request),
         Command::Sweep(request) => sweep::run(&request),
         Command::Generate(request) => generate::run(&request),
         Command::Link(request) => link::run(&request),
@@ -162,16 +169,21 @@ fn status(findings: &[Finding]) -> ExitCode {
 }
 
 fn version() -> Result<ExitCode> {
+    print(&versions());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Of this program, GCC and libclang.
+fn versions() -> String {
     let gcc = crate::process::Program::new("gcc").arg("--version").output();
     let gcc = gcc.ok().map(|output| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or("").to_string());
     let library = crate::unit::library::find().map(|path| path.display().to_string());
-    print(&format!(
+    format!(
         "klp-extract {}\n{}\nlibclang: {}\n",
         env!("CARGO_PKG_VERSION"),
         gcc.as_deref().unwrap_or("gcc: missing"),
         library.as_deref().unwrap_or("missing")
-    ));
-    Ok(ExitCode::SUCCESS)
+    )
 }
 
 /// The make command; it names the program where it isn't on the user's path.

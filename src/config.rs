@@ -86,13 +86,19 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// Reads the files that there are.
-pub fn load() -> Result<(House, Vec<Setting>)> {
+/// The project's file and the user's, where they are there.
+pub fn files() -> Result<(Option<PathBuf>, Option<PathBuf>)> {
     let current = std::env::current_dir().map_err(io("find", Path::new(".")))?;
     let project = current.ancestors().map(|folder| folder.join(FILE)).find(|path| path.is_file());
     let folder = std::env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = folder.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
     let user = folder.map(|folder| folder.join("klp-extract").join(FILE)).filter(|path| path.is_file());
+    Ok((project, user))
+}
+
+/// Reads the files that there are.
+pub fn load() -> Result<(House, Vec<Setting>)> {
+    let (project, user) = files()?;
     let files: Vec<(PathBuf, Keys)> =
         project.into_iter().chain(user).map(|path| Ok((path.clone(), read(&path)?))).collect::<Result<_>>()?;
     Ok(merged(&files))

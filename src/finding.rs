@@ -91,6 +91,8 @@ registry! {
     TOOL_FAILED Refuse "tool-failed" "A program that was started (compiler, make, QEMU, ...) failed; its last lines are shown."
     USAGE Refuse "usage" "The command line asks for something that does not exist or does not go together."
     KERNEL_UNKNOWN Refuse "kernel-unknown" "No prepared kernel has this name; `klp-extract kernels list` shows those there are, `klp-extract prepare` makes one."
+    BUNDLE_INVALID Refuse "bundle-invalid" "A bundle is damaged, or asks for something that no bundle may: a file outside of its folder, another program."
+    BUNDLE_DIFFERS Judge "bundle-differs" "A run that was done again from a bundle wrote or printed something else. Another version of GCC, libclang or this program is the usual reason: bundle.json has those of the first run."
     KERNEL_INVALID Refuse "kernel-invalid" "The kernel's image, tree, configuration or build folder can't be used or don't belong together."
     REPORT_INVALID Refuse "report-invalid" "A clone report is missing, empty, truncated or of another build; remove it, and it is made on demand."
     // The front end and the module.

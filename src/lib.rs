@@ -4,6 +4,7 @@
 
 pub mod affected;
 pub mod audit;
+pub mod bundle;
 pub mod cache;
 pub mod candidates;
 pub mod check;

@@ -54,6 +54,8 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Output {
     pub success: bool,
+    /// The exit status; that of a shell where a signal ended it.
+    pub status: i32,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
 }
@@ -149,6 +151,7 @@ impl Program {
     }
 
     fn wait(self, mut child: Child, name: &str) -> Result<Output> {
+        use std::os::unix::process::ExitStatusExt as _;
         let pid = child.id() as i32;
         let stdin = child.stdin.take();
         let input = self.input.unwrap_or_default();
@@ -201,7 +204,8 @@ impl Program {
         let (Some(stdout), Some(stderr)) = (printed, errors) else {
             return refuse(TOOL_FAILED, format!("{name} printed more than {} MiB and was ended{why}", limit >> 20));
         };
-        Ok(Output { success: status.success(), stdout, stderr })
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+        Ok(Output { success: status.success(), status: code, stdout, stderr })
     }
 
     /// Runs it to its end and yields its standard output; a non-zero exit status is an error that says what was being

@@ -190,11 +190,15 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
 
 /// The sources of units that other files include, too. It takes a look at all files, which is kept where the tree can't
 /// change: in a prepared kernel of a distribution.
-fn shared_sources(kernel: &Kernel) -> Result<BTreeSet<String>> {
+pub fn shared_sources(kernel: &Kernel) -> Result<BTreeSet<String>> {
     let look = || -> Result<BTreeSet<String>> {
         let all = kernel.all_commands()?;
         Ok(Tree::read(kernel.source(), kernel.build(), &all).shared_sources(&all))
     };
+    let listed = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_string).collect();
+    if let Some(path) = &kernel.descriptor.shared_sources {
+        return std::fs::read(path).map_err(io("read", path)).map(|bytes| listed(&bytes));
+    }
     if kernel.descriptor.origin == Origin::Local {
         return look();
     }
@@ -205,10 +209,7 @@ fn shared_sources(kernel: &Kernel) -> Result<BTreeSet<String>> {
         let path = folder.join(SHARED);
         std::fs::write(&path, lines.join("\n")).map_err(io("write", &path))
     })?;
-    Ok(made
-        .values()
-        .flat_map(|bytes| String::from_utf8_lossy(bytes).lines().map(str::to_string).collect::<Vec<_>>())
-        .collect())
+    Ok(made.get(SHARED).map(|bytes| listed(bytes)).unwrap_or_default())
 }
 
 /// The file of the cache's entry.

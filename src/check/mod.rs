@@ -186,7 +186,8 @@ pub fn compare(
     let tracepoints = events::groups(closure);
     let calls = closure.renamed_calls();
     let mut validation = Validation::default();
-    for node in closure.graph.node_weights() {
+    for index in closure.graph.node_indices() {
+        let node = &closure.graph[index];
         let Some((name, role)) = node.names.first() else { continue };
         if naming.events.contains_key(name) {
             // Another function stands in for it.
@@ -209,7 +210,10 @@ pub fn compare(
         let candidates = by_name.get(&key).map_or(&[][..], Vec::as_slice);
         let new = alone.then_some((name.as_str(), key.0.as_str()));
         let below = node.copied && !tracepoints.contains(&node.group);
-        let expected = expected(closure, (node, below), new, &renamed, (naming, &calls));
+        let mut expected = expected(closure, (node, below), new, &renamed, (naming, &calls));
+        if node.copied && closure.is_type_alone(index) {
+            expected = type_alone(expected);
+        }
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
             (file.clone(), Some(node.position.line))
@@ -386,6 +390,25 @@ fn sized<'a>(mut words: Vec<Word<'a>>, node: &'a Node) -> Vec<Word<'a>> {
         words.insert(at + 1, (length, false));
     }
     words
+}
+
+/// The type that a statement defines, without the objects that it declares.
+fn type_alone(words: Vec<Word>) -> Vec<Word> {
+    let start = words.iter().position(|word| matches!(word.0, "struct" | "union" | "enum")).unwrap_or(0);
+    let (mut depth, mut end) = (0, words.len());
+    for (at, (text, _)) in words.iter().enumerate().skip(start) {
+        match *text {
+            "{" | "(" => depth += 1,
+            "}" | ")" => depth -= 1,
+            _ => continue,
+        }
+        let goes_on = words.get(at + 1).is_some_and(|next| next.0 == "__attribute__");
+        if depth == 0 && matches!(*text, "}" | ")") && !goes_on && words[start..at].iter().any(|word| word.0 == "{") {
+            end = at + 1;
+            break;
+        }
+    }
+    words[start..end].iter().copied().chain([(";", false)]).collect()
 }
 
 /// Up to the comma that parts two declarators: what is copied has a declaration each in the module, a header has one for all.

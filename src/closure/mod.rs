@@ -6,6 +6,7 @@
 //!
 //! It runs beside libclang, in the worker process of [`crate::unit::worker`]; its result is owned data.
 
+mod asked;
 pub mod boundary;
 mod mentions;
 pub mod statics;
@@ -15,7 +16,7 @@ mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use petgraph::graph::{EdgeIndex, Graph};
+use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
 use serde::{Deserialize, Serialize};
 
 use crate::unit::groups::{GroupId, StatementId};
@@ -153,6 +154,8 @@ pub struct Closure {
     pub mentions: BTreeSet<Mention>,
     /// Public headers that use types of files that are copied from: those must stand before them.
     pub late: BTreeSet<u32>,
+    /// Macros of the unit's own files that decide what its headers define, by their numbers in `macros`.
+    pub asked: BTreeSet<u32>,
     /// Macros of public headers that another file has undefined where copied text has their names
     /// (include/asm-generic/asm-prototypes.h).
     pub undefined: BTreeSet<String>,
@@ -165,6 +168,19 @@ impl Closure {
     pub fn renamed_calls(&self) -> BTreeSet<&str> {
         let tags = self.graph.node_weights().flat_map(|node| &node.names).filter(|(_, role)| role.is_tag());
         tags.map(|(name, _)| name.as_str()).filter(|name| self.renamed.contains(*name)).collect()
+    }
+
+    /// Does a copied statement define a type and declare objects, of which only the type is needed (`struct s { ... } *list;`)?
+    pub fn is_type_alone(&self, index: NodeIndex) -> bool {
+        let node = &self.graph[index];
+        let mut objects = node.names.iter().filter(|(_, role)| *role == Role::Variable).peekable();
+        let is_used = |name: &String| {
+            let mut users = self.graph.edges_directed(index, petgraph::Incoming);
+            users.any(|edge| edge.weight().name == *name)
+        };
+        let is_type = node.names.first().is_some_and(|(_, role)| role.is_tag()) && node.origin.is_empty();
+        let initialised = node.tokens.iter().any(|token| self.texts[(token & !WILDCARD) as usize] == "=");
+        is_type && !initialised && objects.peek().is_some() && !objects.any(|(name, _)| is_used(name))
     }
 
     /// The functions and objects that are declared as aliases (`__attribute__((alias("f")))`), and what they stand for.

@@ -19,7 +19,9 @@ use crate::unit::text::{Macro, MacroId};
 use super::boundary::Boundary;
 use super::mentions::Mentions;
 use super::written::Written;
-use super::{Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, statics, switches};
+use super::{
+    Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, asked, statics, switches,
+};
 
 pub(super) struct Walk<'a, 'b> {
     pub(super) unit: &'a Expanded,
@@ -388,8 +390,27 @@ impl Walk<'_, '_> {
             None if self.scope.as_written && !provided => {
                 self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
             }
-            _ => self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration)),
+            _ => {
+                self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration));
+                // A header may leave the size of an array to its definition.
+                if let Some(definition) = definition.filter(|definition| *definition != declaration)
+                    && self.is_measured(from, &name)
+                    && self.is_public(declaration)
+                {
+                    self.reach(definition, Extent::Signature, edge(EdgeKind::Declaration));
+                }
+            }
         }
+    }
+
+    /// Does a statement have `sizeof(name)`?
+    fn is_measured(&self, node: NodeIndex, name: &str) -> bool {
+        let tokens = self.outline.statements[self.graph[node].statement.0 as usize].tokens();
+        let text = |at: usize| self.unit.text(at);
+        tokens.clone().filter(|at| text(*at) == name.as_bytes()).any(|at| {
+            let before = (tokens.start..at).rev().find(|other| text(*other) != b"(");
+            before.is_some_and(|before| before + 1 < at && text(before) == b"sizeof")
+        })
     }
 
     /// A variable's declaration without initialiser that defines it all the same (C11 6.9.2).
@@ -437,11 +458,13 @@ impl Walk<'_, '_> {
             (index as u32, definition)
         });
         let undefined = self.undefined();
+        let asked = if self.scope.as_written { BTreeSet::new() } else { self.asked(&used) };
         let all = self.unit.reader.includes.iter();
         let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
         let (entered, entered_again) = entered(all);
         Closure {
             late: self.late,
+            asked,
             macros: macros.collect(),
             entered,
             entered_again,
@@ -454,6 +477,14 @@ impl Walk<'_, '_> {
             renamed: self.renamed,
             graph: self.graph,
         }
+    }
+
+    /// See [`Closure::asked`].
+    fn asked(&self, used: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let of_headers = self.graph.node_weights().filter(|node| !node.copied).flat_map(|node| &node.names);
+        let is_ordinary = |role: &Role| matches!(role, Role::Function | Role::Prototype | Role::Variable);
+        let declared = of_headers.filter(|(_, role)| is_ordinary(role)).map(|(name, _)| name.as_str()).collect();
+        asked::asked(self.unit, self.places, used, &declared)
     }
 
     /// See [`Closure::undefined`].

@@ -14,6 +14,8 @@ const EXAMPLES: &[(Id, &str)] = &[
     (TOOL_FAILED, "GCC is killed because the machine has no memory left."),
     (USAGE, "`klp-extract create -k KERNEL`, without a patch."),
     (KERNEL_UNKNOWN, "`-k 6.1.0-1-amd64` before `klp-extract prepare debian 6.1.0-1-amd64`."),
+    (BUNDLE_INVALID, "Its arguments have `-o ../x`."),
+    (BUNDLE_DIFFERS, "`klp-extract replay` on a machine with GCC 13, of a run with GCC 12."),
     (KERNEL_INVALID, "`prepare local` with the image of another build than the build folder's."),
     (REPORT_INVALID, "`--ipa-clones` names a report that a broken build has cut off in the middle of a line."),
     (FRONT_END, "The unit has `#pragma push_macro(\"x\")`."),

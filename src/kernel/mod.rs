@@ -69,6 +69,9 @@ pub struct Descriptor {
     pub kallsyms: Option<PathBuf>,
     /// See [`commands`].
     pub commands: PathBuf,
+    /// Sources of units that other files include, one a line, where somebody has looked ([`crate::bundle`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_sources: Option<PathBuf>,
     pub origin: Origin,
 }
 
@@ -114,8 +117,9 @@ impl Descriptor {
         write_whole(&folder.join(DESCRIPTOR), text.as_bytes())
     }
 
-    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let optional = [&mut self.image, &mut self.symvers, &mut self.modules, &mut self.kallsyms];
+    pub(crate) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let optional =
+            [&mut self.image, &mut self.symvers, &mut self.modules, &mut self.kallsyms, &mut self.shared_sources];
         [&mut self.source, &mut self.build, &mut self.commands].into_iter().chain(optional.into_iter().flatten())
     }
 }
@@ -174,7 +178,11 @@ impl Kernel {
     /// Opens a kernel by its name in the cache, or by the path of a `kernel.json` or of its folder. Refuses kernels
     /// that the tool doesn't support.
     pub fn open(name_or_path: &str) -> Result<Kernel> {
-        let descriptor = Descriptor::read(&locate(name_or_path)?)?;
+        Kernel::of(Descriptor::read(&locate(name_or_path)?)?)
+    }
+
+    /// The kernel that a descriptor with absolute paths describes.
+    pub fn of(descriptor: Descriptor) -> Result<Kernel> {
         let config = Config::read(&descriptor.build.join(".config"))?;
         config.refuse_unsupported()?;
         Ok(Kernel {
@@ -409,6 +417,7 @@ mod tests {
             symvers: None,
             modules: None,
             kallsyms: Some(folder.join("kallsyms")),
+            shared_sources: None,
             commands: folder.join("commands.json"),
             origin: Origin::Local,
         }

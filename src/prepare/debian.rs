@@ -73,6 +73,7 @@ pub fn debian(release: &str, offline: bool, progress: Progress<'_>) -> Result<De
         build,
         image: Some(vmlinuz),
         kallsyms: Some(kallsyms),
+        shared_sources: None,
         commands,
         origin: Origin::Debian {
             packages: all.map(|p| (p.name.clone(), p.version.clone())).into_iter().collect::<BTreeMap<_, _>>(),

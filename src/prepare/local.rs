@@ -82,6 +82,7 @@ pub fn local(options: &LocalOptions, progress: Progress<'_>) -> Result<Descripto
         symvers: Some(symvers),
         modules,
         kallsyms: Some(made.join("kallsyms")),
+        shared_sources: None,
         commands: made.join("commands.json"),
         origin: Origin::Local,
     };

@@ -157,6 +157,7 @@ pub fn items(
             items.push(item);
         }
     }
+    macros.extend(&closure.asked);
     conditional_macros(closure, &items, &mut macros);
     items.extend(macro_items(closure, sources, &macros, &users)?);
     items.extend(forward_declarations(closure, brought));
@@ -272,6 +273,19 @@ fn copied(
         if matches!(role, Role::Function | Role::Variable) || (initialised && node.names.iter().any(is_data)) {
             section = Section::Code;
         }
+        if !cut
+            && nodes.len() == 1
+            && closure.is_type_alone(*index)
+            && let Some(range) = declarators(&text.text)
+        {
+            edits.push(format!("without {}", text.text[range.clone()].trim()));
+            replacements.push((range.start, range.len(), String::new()));
+            if let Some(range) = word_in(&text.text, 0..range.start, "static").filter(|range| range.start == 0) {
+                replacements.push((range.start, range.len(), String::new()));
+            }
+            // Nothing of it is data.
+            section = Section::Types;
+        }
         statics::edit(closure, sources, node, naming, text.start, &mut replacements, &mut edits)?;
         edits.extend(pointers::edits(closure, node, naming));
         let is_function = *role == Role::Function || (naming.everywhere && *role == Role::Prototype);
@@ -373,6 +387,35 @@ fn copied(
     })
 }
 
+/// Where a text that defines a type and declares objects has the objects: behind the closing brace and its attributes, which
+/// macros may spell, up to the semicolon.
+fn declarators(text: &str) -> Option<std::ops::Range<usize>> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth, mut start, mut word) = (0, 0, None, None);
+    loop {
+        at = lex::gap(bytes, at).end;
+        if at >= bytes.len() {
+            return None;
+        }
+        let end = lex::token(bytes, at).0.min(bytes.len());
+        match (&bytes[at..end], depth) {
+            (b"{" | b"(", _) => depth += 1,
+            (b"}", 1) => (depth, start, word) = (0, Some(end), None),
+            (b")", 1) => (depth, word) = (0, None),
+            (b"}" | b")", _) => depth -= 1,
+            // The last word before the end, an array's bounds or another object is the first object's name.
+            (b"*" | b";" | b"," | b"[", 0) if start.is_some() => {
+                let from = if bytes[at] == b'*' { at } else { word? };
+                let semicolon = text[from..].rfind(';')? + from;
+                return Some(text[..from].trim_end().len()..semicolon);
+            }
+            (token, 0) if token[0] == b'_' || token[0].is_ascii_alphabetic() => word = Some(at),
+            _ => {}
+        }
+        at = end.max(at + 1);
+    }
+}
+
 /// Is the statement a `#pragma` line?
 fn pragma(closure: &Closure, node: &NodeIndex) -> bool {
     let first = closure.graph[*node].tokens.first();
@@ -462,6 +505,7 @@ fn macro_items(
         if !copied && !changed {
             continue;
         }
+        let reason = if closure.asked.contains(id) { "a header asks for it" } else { "used by copied text" };
         let item = |section: Section, position: crate::unit::place::Position, text: String| Item {
             section,
             order: position.order,
@@ -469,7 +513,7 @@ fn macro_items(
             kind: "macro",
             file: file.path.clone(),
             line: position.line,
-            reason: "used by copied text".into(),
+            reason: reason.into(),
             preamble: String::new(),
             text,
             edits: Vec::new(),

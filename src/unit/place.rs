@@ -226,8 +226,7 @@ impl<'a> Places<'a> {
             if !matches!(place.class, Class::Source | Class::Private) {
                 continue;
             }
-            let path = self.folder.join(&self.unit.reader.files[index]);
-            let text = std::fs::read(&path).unwrap_or_default();
+            let text = self.text(index as u32);
             for IncludeLine { number, name, quoted } in include_lines(&text) {
                 let marker = markers.iter().rfind(|m| m.file.0 == index as u32 && m.line <= number);
                 let Some(marker) = marker else { continue };
@@ -237,6 +236,11 @@ impl<'a> Places<'a> {
         }
         directives.sort_by_key(|directive| directive.order);
         directives
+    }
+
+    /// A file's text; none where it can't be read.
+    pub fn text(&self, file: u32) -> Vec<u8> {
+        std::fs::read(self.folder.join(&self.unit.reader.files[file as usize])).unwrap_or_default()
     }
 
     /// The offset at which the line that many lines behind `offset` starts.
