@@ -63,9 +63,9 @@ SECONDS ?= 60
 fuzz: setup
 	scripts/fuzz $(SECONDS) $(TARGETS)
 
-# `create` killed N times at random moments: make kills N=200
+# `create` killed N times at random moments, and eight of them at once: make kills N=200
 kills: setup
-	KLP_KILLS=$(N) $(CARGO) test --release --test faults -- killed
+	KLP_KILLS=$(N) KLP_AT_ONCE=8 $(CARGO) test --release --test faults
 
 lint:
 	scripts/setup --lints

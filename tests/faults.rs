@@ -1,7 +1,7 @@
 //! Faults of all kinds while a module is made: the program is killed, interrupted, runs out of space, misses a tool, has one that
 //! fails or hangs, or is not alone. The output folder is absent or complete, one error says what is wrong, nothing is left behind.
 //!
-//! On the prepared Debian kernel. `make kills N=200` kills more often than every run does.
+//! On the prepared Debian kernel. `make kills N=200` kills more often than every run does, and starts more runs at once.
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
@@ -23,6 +23,9 @@ use support::{kernel, root};
 
 /// How often `create` is killed, unless KLP_KILLS says so.
 const KILLS: u64 = 12;
+
+/// How many runs of `create` there are at once, unless KLP_AT_ONCE says so.
+const AT_ONCE: u64 = 3;
 
 /// Files that a module's folder has.
 const COMPLETE: [&str; 5] = ["Kbuild", "Makefile", "livepatch-x.c", "livepatch.json", "review.html"];
@@ -101,7 +104,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let kernel = Arc::new(kernel::prepared());
     type Test = fn(&Kernel) -> Result<(), Failed>;
-    let tests: [(&str, Test); 13] = [
+    let tests: [(&str, Test); 15] = [
         ("killed", killed),
         ("interrupted", interrupted),
         ("full-disk", full_disk),
@@ -112,6 +115,8 @@ fn main() -> ExitCode {
         ("compiler-hangs", compiler_hangs),
         ("libclang-crashes", libclang_crashes),
         ("many-at-once", many_at_once),
+        ("two-prepare-at-once", two_prepare_at_once),
+        ("read-only-tree", read_only_tree),
         ("macro-bomb", macro_bomb),
         ("nothing-of-the-patch-is-executed", nothing_is_executed),
         ("same-bytes-anywhere", same_bytes),
@@ -328,9 +333,9 @@ fn libclang_crashes(kernel: &Kernel) -> Result<(), Failed> {
     place.refused(&wait_for(command.spawn()?), "front-end", "the front end failed")
 }
 
-/// Three runs of one patch at once: they share the kernel and the cache.
+/// Some runs of one patch at once: they share the kernel and the cache.
 fn many_at_once(kernel: &Kernel) -> Result<(), Failed> {
-    let places: Vec<Place> = (0..3).map(|_| Place::new(kernel)).collect();
+    let places: Vec<Place> = (0..number("KLP_AT_ONCE", AT_ONCE)).map(|_| Place::new(kernel)).collect();
     let children: Vec<_> = places.iter().map(|place| place.create().spawn()).collect::<Result<_, _>>()?;
     for child in children {
         let output = wait_for(child);
@@ -344,6 +349,63 @@ fn many_at_once(kernel: &Kernel) -> Result<(), Failed> {
         return Err("the runs disturbed each other".into());
     }
     Ok(())
+}
+
+/// Two runs that prepare one kernel under one name, and a third one that uses it.
+fn two_prepare_at_once(kernel: &Kernel) -> Result<(), Failed> {
+    let place = Place::new(kernel);
+    let descriptor = &kernel.descriptor;
+    let prepare = || {
+        let mut command = Command::new(kernel::PROGRAM);
+        command.args(["prepare", "local", "mine", "--source"]).arg(&descriptor.source);
+        command.arg("--build").arg(&descriptor.build).arg("--image").arg(descriptor.image.as_ref().unwrap());
+        command.arg("--modules").arg(descriptor.modules.as_ref().unwrap()).env("KLP_EXTRACT_CACHE", place.at("cache"));
+        command.env("TMPDIR", place.at("tmp")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    for child in [prepare()?, prepare()?] {
+        let output = wait_for(child);
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+        }
+    }
+    let mut command = Command::new(kernel::PROGRAM);
+    command.arg("plan").arg(root().join("demo/proc-version.patch")).args(["-k", "mine"]);
+    let output = command.env("KLP_EXTRACT_CACHE", place.at("cache")).env("TMPDIR", place.at("tmp")).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let kernels = std::fs::read_dir(place.at("cache/kernels"))?.flatten();
+    let names: BTreeSet<String> = kernels.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    if !text.contains("replace  version_proc_show") || names.iter().any(|name| name != "mine" && name != ".mine.lock") {
+        return Err(format!("{names:?}\n{text}{}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    match place.left() {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("left behind: {left:?}").into()),
+    }
+}
+
+/// The kernel's trees can't be written to: mounted read-only for this run alone.
+fn read_only_tree(kernel: &Kernel) -> Result<(), Failed> {
+    let place = Place::new(kernel);
+    let folders = [kernel.source(), kernel.build()];
+    let mounts: Vec<String> = folders
+        .iter()
+        .map(|folder| {
+            let folder = shlex::try_quote(folder.to_str().unwrap()).unwrap();
+            format!("mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && ! touch {folder}/x 2>&1")
+        })
+        .collect();
+    let mut command = Command::new("unshare");
+    let script = format!("{} && exec \"$@\"", mounts.join(" && "));
+    command.args(["--map-root-user", "--mount", "sh", "-c", &script, "sh", kernel::PROGRAM]);
+    let prepared = klp_extract::kernel::folder_of(&place.kernel).unwrap();
+    let patch = root().join("demo/proc-version.patch");
+    place.arguments(&mut command, &patch, prepared.to_str().unwrap(), "out/livepatch-x");
+    // Nothing comes from an earlier run.
+    let output = command.env("KLP_EXTRACT_CACHE", place.at("cache")).output()?;
+    match check_output(&place)? {
+        true if output.status.success() => Ok(()),
+        _ => Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)).into()),
+    }
 }
 
 /// A patch to a file, from its first lines.
