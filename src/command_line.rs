@@ -43,8 +43,19 @@ const WITH_VALUE: &[&str] = &[
 ];
 
 /// Those whose value names what is written, or what stands in it; both words are left out.
-const OUTPUT_WITH_VALUE: &[&str] =
-    &["-o", "-MF", "-MT", "-MQ", "-aux-info", "-dumpbase", "-dumpdir", "-dumpbase-ext", "--output"];
+const OUTPUT_WITH_VALUE: &[&str] = &[
+    "-Xassembler",
+    "-Xlinker",
+    "-o",
+    "-MF",
+    "-MT",
+    "-MQ",
+    "-aux-info",
+    "-dumpbase",
+    "-dumpdir",
+    "-dumpbase-ext",
+    "--output",
+];
 
 /// Options that choose what is written, or change its form; left out.
 const OUTPUT: &[&str] = &[
@@ -95,6 +106,7 @@ const OUTPUT_PREFIXES: &[&str] = &[
     "-d",
     "-fdump-",
     "-save-temps=",
+    "--write-",
     "-fcallgraph-info",
     "-fopt-info",
     "-fdiagnostics-format=",
@@ -133,6 +145,9 @@ pub fn parse(words: &[String], folder: &Path) -> Result<CompileCommand> {
     let mut rest = rest.iter();
     let mut only_files = false;
     while let Some(word) = rest.next() {
+        if let (false, Some(why)) = (only_files, starts_another(word)) {
+            return refuse(USAGE, format!("{word}: {why}"));
+        }
         if !only_files && OUTPUT_WITH_VALUE.contains(&word.as_str()) {
             rest.next();
         } else if !only_files && word == "--" {
@@ -179,7 +194,27 @@ pub fn parse(words: &[String], folder: &Path) -> Result<CompileCommand> {
     Ok(CompileCommand { source, output: String::new(), compiler: compiler.clone(), args, object: String::new() })
 }
 
+/// Why an option isn't handed to the compiler: it makes it start another program or load code, or hands on words that may
+/// name what is written.
+fn starts_another(word: &str) -> Option<&'static str> {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| word.starts_with(prefix));
+    let several = word.matches(',').count() > 1;
+    if word == "-wrapper" || begins(&["-B", "-specs=", "--specs=", "-fplugin"]) {
+        return Some("it makes the compiler start another program or load code");
+    }
+    if word == "-Xpreprocessor" || (several && begins(&["-Wp,"]) && !begins(&["-Wp,-M"])) {
+        return Some("give the preprocessor's options plainly, one a word");
+    }
+    None
+}
+
 fn is_output(word: &str) -> bool {
+    // What the assembler is told says nothing of the C text; its listings and dependencies are files.
+    if let Some(handed) = word.strip_prefix("-Wa,") {
+        return handed.contains(',')
+            || !["-m", "--64", "--32", "--noexecstack"].iter().any(|known| handed.starts_with(known));
+    }
+
     let has_prefix = OUTPUT_PREFIXES.iter().any(|prefix| word.starts_with(prefix));
     OUTPUT.contains(&word) || (has_prefix && !KEPT.contains(&word))
 }

@@ -83,6 +83,10 @@ impl Record {
             let message = format!("{} has schema {}, not {}{AGAIN}", file.display(), record.schema, json::SCHEMA);
             return refuse(PRISTINE_INVALID, message);
         }
+        if !is_module_name(&record.name) {
+            let message = format!("{}: `{}` is no module's name{AGAIN}", file.display(), record.name);
+            return refuse(PRISTINE_INVALID, message);
+        }
         Ok(record)
     }
 }
@@ -90,6 +94,11 @@ impl Record {
 /// Where a patch is kept, by its place in the order.
 fn patch_path(index: usize, name: &str) -> String {
     format!("{PRISTINE}/patches/{:04}-{}", index + 1, name.replace('/', "-"))
+}
+
+/// Could `create` have written a module of this name? It names files.
+fn is_module_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 /// May people edit a file of this name? The others are the program's own account of what it did.

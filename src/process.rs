@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -35,6 +36,9 @@ const OUTPUT_LIMIT: u64 = 2 << 30;
 /// The longest that a compiler may take for one unit, in seconds; the slowest units of the kernel take about 20.
 const COMPILER_LIMIT: u64 = 600;
 
+/// Address space that a compiler may have, in bytes; the largest units of the kernel take less than 2 GB.
+const COMPILER_MEMORY: u64 = 8 << 30;
+
 /// The variable of the environment that sets another limit, in seconds.
 pub const COMPILER_LIMIT_VARIABLE: &str = "KLP_EXTRACT_COMPILER_LIMIT";
 
@@ -47,6 +51,7 @@ pub struct Program {
     environment: Vec<(OsString, OsString)>,
     input: Option<Vec<u8>>,
     time_limit: Option<Duration>,
+    memory_limit: Option<u64>,
     output_limit: (u64, &'static str),
 }
 
@@ -69,6 +74,7 @@ impl Program {
             environment: Vec::new(),
             input: None,
             time_limit: None,
+            memory_limit: None,
             output_limit: (OUTPUT_LIMIT, ""),
         }
     }
@@ -76,7 +82,8 @@ impl Program {
     /// A compiler, which is ended when it hangs.
     pub fn compiler(program: impl AsRef<OsStr>) -> Program {
         let set = std::env::var(COMPILER_LIMIT_VARIABLE).ok().and_then(|value| value.parse().ok());
-        Program::new(program).time_limit(Duration::from_secs(set.unwrap_or(COMPILER_LIMIT)))
+        let program = Program::new(program).time_limit(Duration::from_secs(set.unwrap_or(COMPILER_LIMIT)));
+        Program { memory_limit: Some(COMPILER_MEMORY), ..program }
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Program {
@@ -131,6 +138,14 @@ impl Program {
         }
         command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        if let Some(limit) = self.memory_limit {
+            let limited = move || Ok(setrlimit(Resource::RLIMIT_AS, limit, limit)?);
+            #[allow(unsafe_code, reason = "nothing else limits the memory of a program that is started")]
+            // SAFETY: setrlimit(2) is async-signal-safe, and nothing else happens between fork and exec.
+            unsafe {
+                command.pre_exec(limited)
+            };
+        }
         let mut running = RUNNING.lock().unwrap_or_else(|e| e.into_inner());
         let child = match command.spawn() {
             Ok(child) => child,

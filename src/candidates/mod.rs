@@ -146,14 +146,23 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
     let all = kernel.all_commands()?;
     let tree = Tree::read(kernel.source(), kernel.build(), &all);
     candidates.climbed = Some(tree.climbed(states));
-    let includers = Includers::find(kernel, &tree, &all, &included);
+    let mut includers = Includers::find(kernel, &tree, &all, &included);
+    let mut shadowing: BTreeSet<String> = BTreeSet::new();
+    for (file, set) in included.iter().zip(&mut includers.sets) {
+        if matches!(states[file], FileState::Content(_)) && !kernel.source().join(file).exists() {
+            let shadowed = Includers::find(kernel, &tree, &all, &tree.shadowed(file)).sets;
+            set.extend(shadowed.iter().flatten().cloned());
+            shadowing.extend(shadowed.into_iter().flatten());
+        }
+    }
     let direct: BTreeSet<String> = candidates.commands.iter().map(|command| command.source.clone()).collect();
     let kept: BTreeSet<&String> = includers.sets.iter().flatten().filter(|source| !direct.contains(*source)).collect();
     let indirect: Vec<&CompileCommand> = all.iter().filter(|command| kept.contains(&command.source)).collect();
     let changes = states.iter().filter(|(file, _)| included.contains(file)).collect();
     let reaching = mentions::reaching(&tree, (kernel.source(), kernel.build()), &indirect, &changes);
     let reaches = |command: &CompileCommand| {
-        reaching.as_ref().is_none_or(|reaching| direct.contains(&command.source) || reaching.contains(&command.source))
+        let known = [&direct, &shadowing].iter().any(|sources| sources.contains(&command.source));
+        reaching.as_ref().is_none_or(|reaching| known || reaching.contains(&command.source))
     };
     for (file, including) in included.iter().zip(&includers.sets) {
         let of: Vec<&CompileCommand> = all.iter().filter(|command| including.contains(&command.source)).collect();

@@ -156,6 +156,12 @@ impl Tree {
         &self.paths[node as usize]
     }
 
+    /// Files of the name of one that isn't there yet: an `#include` that means one of them now may mean the new one.
+    pub fn shadowed(&self, created: &str) -> Vec<String> {
+        let name = Path::new(created).file_name();
+        self.paths.iter().filter(|path| *path != created && Path::new(path).file_name() == name).cloned().collect()
+    }
+
     /// Everything that these files may include, themselves included.
     pub fn included_by(&self, files: &[Node]) -> Vec<Node> {
         let found = reached(&self.included, files.iter().copied());

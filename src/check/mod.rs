@@ -11,7 +11,7 @@ use std::path::Path;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::closure::{Closure, Node, WILDCARD, switches};
-use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, io, refuse};
+use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::linkage::events;
 use crate::process::Program;
@@ -125,7 +125,7 @@ pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: 
         let lines: Vec<&str> = text.lines().take(30).collect();
         return refuse(MODULE_DOES_NOT_COMPILE, lines.join("\n  "));
     }
-    let bytes = std::fs::read(object).map_err(io("read", object))?;
+    let bytes = crate::object::contents(object)?;
     let file = object::File::parse(&*bytes)
         .map_err(|error| Finding::new(MODULE_DOES_NOT_COMPILE, format!("GCC's object can't be read: {error}")))?;
     let undefined = file.symbols().filter(|symbol| symbol.is_undefined()).filter_map(|symbol| symbol.name().ok());

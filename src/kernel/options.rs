@@ -17,6 +17,13 @@ const DANGEROUS: &[&str] = &[
     "-Wa,",
     "-Wl,",
     "-fplugin",
+    "-fprofile-note",
+    "-fprofile-dir",
+    "-fprofile-use",
+    "-fprofile-generate",
+    "-fauto-profile",
+    "-fbranch-probabilities",
+    "-fself-test",
     "-fdump-",
     "-fopt-info",
     "-fsave-optimization-record",
@@ -35,7 +42,8 @@ const DANGEROUS: &[&str] = &[
 ];
 
 /// What is left out: files beside the object, which say nothing of the code.
-const LEFT_OUT: &[&str] = &["-fstack-usage", "-fcallgraph-info", "-gsplit-dwarf", "-fdump-ipa-clones"];
+const LEFT_OUT: &[&str] =
+    &["-fstack-usage", "-fcallgraph-info", "-gsplit-dwarf", "-fdump-ipa-clones", "-ftest-coverage"];
 
 /// What the kernel's Makefiles tell the assembler (`-Wa,`) and the preprocessor (`-Wp,`).
 const HANDED_ON: &[&str] = &[
@@ -85,7 +93,14 @@ fn is_known(word: &str) -> bool {
     WORDS.contains(&word)
         || begins(HANDED_ON) && alone(word)
         || is_known_plugin(word)
-        || begins(PREFIXES) && !begins(DANGEROUS)
+        || begins(PREFIXES) && !begins(DANGEROUS) && !names_a_file(word)
+}
+
+/// Does the value of a `-f`, `-g` or `-m` look like a path? Those that only change what paths are called may.
+fn names_a_file(word: &str) -> bool {
+    let is_option = ["-f", "-g", "-m"].iter().any(|prefix| word.starts_with(prefix));
+    let value = word.split_once('=').filter(|(name, _)| is_option && !name.ends_with("-prefix-map"));
+    value.is_some_and(|(_, value)| value.contains('/') || value.starts_with('.'))
 }
 
 fn is_known_plugin(word: &str) -> bool {

@@ -196,6 +196,24 @@ impl<'a> Resolver<'a> {
         bounds.is_some_and(|(start, end)| vmlinux.named(symbol).any(|key| (start..end).contains(&key.address)))
     }
 
+    /// Does the running kernel free it when it has booted, or when the module is loaded?
+    pub fn is_init(&self, external: &External) -> bool {
+        let section = match self.facts.named(&external.symbol) {
+            Some(id) => Some(self.facts.function(id).section),
+            None => self.facts.object_named(&external.symbol).map(|object| object.section),
+        };
+        if let Some(section) = section {
+            return self.facts.sections[section].is_boot();
+        }
+        let vmlinux = self.running.base_table;
+        let bound = |name: &str| vmlinux.named(name).next().map(|symbol| symbol.address);
+        // include/asm-generic/sections.h.
+        let Some((start, end)) = bound("__init_begin").zip(bound("__init_end")) else { return false };
+        let mut named = vmlinux.named(&external.symbol);
+        let symbol = named.nth(external.sympos.saturating_sub(1) as usize);
+        external.object == VMLINUX && symbol.is_some_and(|symbol| (start..end).contains(&symbol.address))
+    }
+
     fn relocation(&self, name: &str, object: &str, sympos: u32) -> External {
         External {
             name: name.into(),

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::affected::clones::CloneReport;
 use crate::cache::{self, Key};
-use crate::finding::{REPORT_INVALID, Result, io, refuse};
+use crate::finding::{OBJECT_INVALID, REPORT_INVALID, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 
@@ -55,7 +55,7 @@ const REPORT: &str = "unit.ipa-clones";
 /// Errors: the compiler fails, or writes no usable report.
 pub fn compile(command: &CompileCommand, source: &Path, build: &Path, out: &Path) -> Result<Compiled> {
     make(command, source, build, out)?;
-    let read = |name: &str| fs::read(out.join(name)).map_err(io("read", &out.join(name)));
+    let read = |name: &str| contents(&out.join(name));
     Compiled::read(&read(OBJECT)?, &read(REPORT)?, &command.source)
 }
 
@@ -67,6 +67,21 @@ pub fn compile_once(command: &CompileCommand, source: &Path, build: &Path, prepr
     let key = command.args.iter().fold(key, |key, arg| key.with(arg.as_bytes()));
     let files = cache::entry(key, &[OBJECT, REPORT], |folder| make(command, source, build, folder))?;
     Compiled::read(&files[OBJECT], &files[REPORT], &command.source)
+}
+
+/// The largest object that is read, in bytes; the kernel's have a few MB, and its largest module less than 100.
+const LARGEST: u64 = 512 << 20;
+
+/// What a compiler has written. Refused where it is larger than any object of a kernel's.
+pub fn contents(path: &Path) -> Result<Vec<u8>> {
+    let size = fs::metadata(path).map_err(io("read", path))?.len();
+    if size > LARGEST {
+        return refuse(
+            OBJECT_INVALID,
+            format!("{} has {} MB: no unit of a kernel is that large", path.display(), size >> 20),
+        );
+    }
+    fs::read(path).map_err(io("read", path))
 }
 
 fn make(command: &CompileCommand, source: &Path, build: &Path, out: &Path) -> Result<()> {

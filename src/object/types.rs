@@ -123,7 +123,7 @@ pub fn with_debug_information(command: &CompileCommand, build: &Path, out: &Path
         .args([OsString::from("-c"), "-o".into(), object.clone().into(), (&command.source).into()])
         .folder(build)
         .run(&format!("compile {} with debug information", command.source))?;
-    fs::read(&object).map_err(io("read", &object))
+    super::contents(&object)
 }
 
 /// How one member changes. Offsets and sizes in bits.

@@ -82,6 +82,10 @@ pub(super) fn files(message: &Message, strip: Option<usize>) -> Result<Vec<FileP
         } else if line.starts_with(b"@@ -") {
             return parser
                 .invalid("this hunk belongs to no file: the lines `---` and `+++` are missing, or it is damaged");
+        } else if !files.is_empty() && is_damaged_hunk(line) {
+            return parser.invalid(
+                "this looks like the header of a hunk, but isn't `@@ -LINE,COUNT +LINE,COUNT @@`: it would get lost",
+            );
         } else if line.starts_with(b"*** ") && parser.ahead(1).starts_with(b"--- ") {
             return parser.invalid("this is a context diff; make a unified one (`diff -u`)");
         } else if line.starts_with(b"Binary files ") && line.trim_ascii_end().ends_with(b" differ") {
@@ -91,6 +95,19 @@ pub(super) fn files(message: &Message, strip: Option<usize>) -> Result<Vec<FileP
         }
     }
     Ok(files)
+}
+
+/// A hunk's header that a mail program has quoted, indented or taken apart: `> @@ -1,2 +1,3 @@`, `=@@ -1 +1 @@`, `@@-1 +1@@`.
+fn is_damaged_hunk(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line);
+    let rest = text.trim_start_matches(|c: char| c.is_whitespace() || ">|=".contains(c));
+    let Some(rest) = rest.strip_prefix("@@") else { return false };
+    let mut numbers = rest.trim_start().splitn(3, |c: char| c.is_whitespace() || c == '@');
+    let is_range = |word: Option<&str>, sign: char| {
+        let digits = word.and_then(|word| word.strip_prefix(sign));
+        digits.is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    is_range(numbers.next(), '-') && is_range(numbers.next(), '+')
 }
 
 /// A mail whose every line ends in CR LF was converted in transport. One where only the contents do changes a file that
@@ -406,6 +423,10 @@ pub(super) fn check_name(path: &str) -> std::result::Result<(), String> {
     }
     if path.chars().any(char::is_control) {
         return Err("it contains a control character".into());
+    }
+    // No file of the kernel's has these. Names stand in comments, makefiles and command lines.
+    if let Some(odd) = path.chars().find(|c| "*\"\\`$<>|;&'(){}".contains(*c)) {
+        return Err(format!("it contains `{odd}`"));
     }
     for part in path.split('/') {
         if matches!(part, "" | "." | "..") {

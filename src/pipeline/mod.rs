@@ -10,6 +10,7 @@ mod module;
 mod names;
 mod statics;
 mod units;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -102,6 +103,8 @@ pub struct UnitPlan {
     pub layout: Layout,
     /// Names of the data objects that the patched version's object file has.
     pub after_objects: BTreeSet<String>,
+    /// And of the functions, aliases too.
+    pub after_functions: BTreeSet<String>,
     /// Where its clone report is from.
     pub report: Origin,
     pub affected: Affected,
@@ -237,6 +240,7 @@ pub fn create(
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
     let closures = module::closures(kernel, options, plan, scratch)?;
+    findings.extend(whole::left_out(&plan.units, closures.iter().map(|part| &part.closure)));
     findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
     findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
     if options.replace {

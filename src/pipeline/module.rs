@@ -8,8 +8,8 @@ use crate::audit::landing;
 use crate::check;
 use crate::closure::{Closure, Scope};
 use crate::finding::{
-    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, KERNEL_INVALID, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io,
-    refuse,
+    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, INIT_REFERRED, KERNEL_INVALID, MODULE_UNIDENTIFIED,
+    NAME_TWICE, Result, io, refuse,
 };
 use crate::judge;
 use crate::kernel::Kernel;
@@ -31,7 +31,7 @@ use crate::unit::worker::{self, Usage};
 use super::access;
 use super::names;
 use super::statics::{self, Statics};
-use super::{Livepatch, Options, Plan, UnitPlan, Written};
+use super::{Livepatch, Options, Plan, UnitPlan, Written, whole};
 
 /// A unit and its closure.
 pub struct UnitClosure<'a> {
@@ -152,6 +152,7 @@ fn front_end<'a>(
     };
     let again = UnitPlace { command: place.command.clone(), build: place.build, roots: place.roots.clone() };
     let (mut closure, mut usage) = closed(unit, &resolver, place, &naming, (shared, copied_inline))?;
+    whole::outside(&closure, &again.command)?;
     let mut copied_inline = copied_inline.clone();
     let inline = access::users_of_this_module(&closure);
     if !inline.is_empty() {
@@ -345,6 +346,13 @@ fn part<'a>(
     let reach = access::Reach { kernel, wanted, resolver, externals: &externals };
     let more = access::settle(&mut part, &reach, compiled?, &mut draft)?;
     part.items = rewrite::items(&part.closure, &mut sources, &part.naming, Some(&files))?;
+    let freed =
+        part.externals.iter().filter(|external| resolver.is_init(external)).map(|external| external.name.as_str());
+    let freed = freed.collect::<Vec<_>>().join(", ");
+    if !freed.is_empty() {
+        let message = format!("the module refers to {freed}, which the running kernel has freed after boot");
+        part.findings.push(Finding::new(INIT_REFERRED, message).at(unit.command.source.as_str(), None));
+    }
     Ok((part, more))
 }
 
@@ -426,6 +434,9 @@ pub fn rendered(
     let reached: Vec<render::Reached> = parts.iter().map(reached).collect();
     findings.extend(parts.iter().flat_map(|part| part.findings.iter().cloned()));
     let tables = tables(kernel, options, plan, (&externals, &reached), &replacements, &srcversions);
+    // Alone, the tables are what no text was copied into.
+    let own = render::module(&tables, None)?;
+    findings.extend(whole::clashes(parts.iter().flat_map(|part| &part.items), &own));
     let mut files = Vec::new();
     let mut objects = Vec::new();
     match parts {

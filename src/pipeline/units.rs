@@ -17,7 +17,7 @@ use crate::unit::changes::{self, Changes, What};
 use crate::unit::contained::{self, Edit};
 use crate::unit::gcc;
 
-use super::{Applied, Options, Patched, Texts, UnitPlan};
+use super::{Applied, Options, Patched, Texts, UnitPlan, whole};
 
 /// `3 units`, `1 unit`.
 pub fn counted(count: usize, name: &str) -> String {
@@ -159,12 +159,31 @@ pub fn compiled(
         let report = origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
         let layout = Layout::in_kernel(&before.facts, kernel, &command.object)?;
         let symbols = kernel.symbols(&command.object)?;
-        let affected = affected_set(&changes, (&before, &after), (symbols, &layout), &command.object);
+        let after_functions = functions(&after);
+        let mut affected = affected_set(&changes, (&before, &after), (symbols, &layout), &command.object);
+        affected.findings.extend(whole::elsewhere(kernel, &command, &changes, &after_functions)?);
         let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
         let texts = Texts { before: preprocessed, after: expanded_to(index) };
-        units.push(UnitPlan { command, changes, before, layout, after_objects, report, affected, texts });
+        units.push(UnitPlan {
+            command,
+            changes,
+            before,
+            layout,
+            after_objects,
+            after_functions,
+            report,
+            affected,
+            texts,
+        });
     }
     Ok(units)
+}
+
+/// Names of the functions of an object, aliases too.
+pub(super) fn functions(compiled: &Compiled) -> BTreeSet<String> {
+    let functions = compiled.facts.functions.iter();
+    let aliases = functions.clone().flat_map(|function| function.aliases.iter().map(|(name, _)| name));
+    functions.map(|function| &function.name).chain(aliases).cloned().collect()
 }
 
 /// The unit as the kernel has it, compiled; once for all runs.

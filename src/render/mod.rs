@@ -398,7 +398,11 @@ fn renamed(unit: &Unit) -> Option<String> {
 
 fn provenance(item: &Item) -> String {
     let separator = if item.preamble.is_empty() { "" } else { "\n" };
-    let from = if item.file.is_empty() { String::new() } else { format!("/* from {}:{} */\n", item.file, item.line) };
+    let from = if item.file.is_empty() {
+        String::new()
+    } else {
+        format!("/* from {}:{} */\n", c_comment(&item.file), item.line)
+    };
     format!("{}{separator}{from}", item.preamble)
 }
 

@@ -41,6 +41,11 @@ pub fn pragmas(unit: &Expanded, outline: &Outline) -> Pragmas {
                 found.unknown.push((index, text));
             }
         }
+        // Within a statement it changes the rest of that, and what follows it.
+        let inside = statement.tokens().skip(1).map(|token| unit.text(token)).filter(|text| text.starts_with(b"#"));
+        for text in inside.map(String::from_utf8_lossy).filter(|text| text.contains("pack")) {
+            found.unknown.push((index, text.into_owned()));
+        }
         found.packs.push(current);
     }
     found

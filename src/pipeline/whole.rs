@@ -1,0 +1,88 @@
+//! What a module would miss, or mean otherwise, without anything else noticing: each is looked for, and said.
+
+use std::collections::BTreeSet;
+
+use crate::closure::Closure;
+use crate::finding::{ADDED_LEFT_OUT, FUNCTION_ELSEWHERE, Finding, INCLUDE_OUTSIDE, MACRO_CLASH, Result};
+use crate::kernel::Kernel;
+use crate::kernel::command::CompileCommand;
+use crate::link::symbols_file::VMLINUX;
+use crate::rewrite::Item;
+use crate::unit::changes::Changes;
+use crate::unit::lex;
+use crate::unit::live::Extent;
+use crate::unit::place::Class;
+
+use super::UnitPlan;
+
+/// Functions that the patch defines where the running kernel has them from elsewhere, or no longer defines but has as aliases.
+/// `after` are the names in the patched unit's object.
+pub fn elsewhere(
+    kernel: &Kernel,
+    command: &CompileCommand,
+    changes: &Changes,
+    after: &BTreeSet<String>,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut finding = |message: String| {
+        findings.push(Finding::new(FUNCTION_ELSEWHERE, message).at(command.source.as_str(), None));
+    };
+    for name in changes.added_globals.iter().filter(|name| after.contains(*name)) {
+        for object in BTreeSet::from([command.object.as_str(), VMLINUX]) {
+            if kernel.symbols(object)?.named(name).any(|symbol| symbol.is_global()) {
+                finding(format!("the patch defines {name} here, and {object} has its own, which others go on using"));
+            }
+        }
+    }
+    for name in changes.removed_functions.iter().filter(|name| after.contains(*name)) {
+        finding(format!("{name} is no function of its own any more after the patch, but another name of one"));
+    }
+    Ok(findings)
+}
+
+/// What the patch adds and no part of the module has.
+pub fn left_out<'a>(plan: &[UnitPlan], closures: impl Iterator<Item = &'a Closure>) -> Vec<Finding> {
+    let nodes = closures.flat_map(|closure| closure.graph.node_weights());
+    let copied = nodes.filter(|node| node.copied && node.extent == Extent::Whole).flat_map(|node| &node.names);
+    let copied: BTreeSet<&str> = copied.map(|(name, _)| name.as_str()).collect();
+    let mut findings = Vec::new();
+    for unit in plan {
+        let added = unit.changes.added_functions.iter().chain(&unit.changes.added);
+        let emitted = |name: &&String| unit.after_functions.contains(*name) || unit.after_objects.contains(*name);
+        let missing: Vec<&str> =
+            added.filter(emitted).map(String::as_str).filter(|name| !copied.contains(name)).collect();
+        if !missing.is_empty() {
+            let message = format!("nothing of the module uses what the patch adds: {}", missing.join(", "));
+            findings.push(Finding::new(ADDED_LEFT_OUT, message).at(unit.command.source.as_str(), None));
+        }
+    }
+    findings
+}
+
+/// Files that the unit includes from outside of the kernel's trees; the compiler's own may be.
+pub fn outside(closure: &Closure, command: &CompileCommand) -> Result<()> {
+    let system = command.args.windows(2).filter(|pair| pair[0] == "-isystem").map(|pair| pair[1].as_str());
+    let system: Vec<&str> = system.collect();
+    // GCC's markers name its working folder too, with two slashes.
+    let is_file = |path: &str| path.starts_with('/') && !path.ends_with('/');
+    let is_outside = |path: &str| is_file(path) && !system.iter().any(|folder| path.starts_with(folder));
+    let mut files = closure.files.iter().filter(|file| file.class == Class::Compiler);
+    match files.find(|file| is_outside(&file.path)) {
+        Some(file) => {
+            let message = format!("{} includes {}, which is no file of the kernel's", command.source, file.path);
+            Err(Finding::new(INCLUDE_OUTSIDE, message).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Macros of the copied text that `own`, the text that the module has around it, would be read with.
+pub fn clashes<'a>(items: impl Iterator<Item = &'a Item>, own: &str) -> Vec<Finding> {
+    let words: BTreeSet<Vec<u8>> = lex::texts(own.as_bytes()).map(|word| word.into_owned()).collect();
+    let macros = items.filter(|item| item.kind == "macro" && words.contains(item.name.as_bytes()));
+    let finding = |item: &Item| {
+        let message = format!("{} is a macro of the copied text, and a name in the module's own code", item.name);
+        Finding::new(MACRO_CLASH, message).at(item.file.as_str(), Some(item.line))
+    };
+    macros.map(finding).collect()
+}
