@@ -394,6 +394,7 @@ impl Walk<'_, '_> {
                 self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration));
                 // A header may leave the size of an array to its definition.
                 if let Some(definition) = definition.filter(|definition| *definition != declaration)
+                    && self.is_open_array(declaration, &name)
                     && self.is_measured(from, &name)
                     && self.is_public(declaration)
                 {
@@ -401,6 +402,13 @@ impl Walk<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Does a statement declare `name[]`?
+    fn is_open_array(&self, statement: StatementId, name: &str) -> bool {
+        let words: Vec<&[u8]> =
+            self.outline.statements[statement.0 as usize].tokens().map(|token| self.unit.text(token)).collect();
+        words.windows(3).any(|words| words == [name.as_bytes(), b"[", b"]"])
     }
 
     /// Does a statement have `sizeof(name)`?
