@@ -11,7 +11,7 @@ use std::path::Path;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::closure::{Closure, Node, WILDCARD, switches};
-use crate::finding::{Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, refuse};
+use crate::finding::{Error, Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::linkage::events;
 use crate::process::Program;
@@ -20,7 +20,7 @@ use crate::unit;
 use crate::unit::expand::{Expanded, Token};
 use crate::unit::groups::{Outline, StatementId};
 use crate::unit::live::Extent;
-use crate::unit::names::{Role, is_attribute_word};
+use crate::unit::names::{Attribute, Role, is_attribute_word};
 use crate::unit::pragmas;
 
 /// The command that compiles a module's source as Kbuild will: the unit's own flags, outside of the tree, as a module.
@@ -136,6 +136,14 @@ pub fn compile(command: &CompileCommand, errors: &[&str], build: &Path, object: 
     Ok(Compiled { undefined, defined, references: references(&file) })
 }
 
+/// Names that GCC takes for functions of its own, and the module's text for objects, by what it says.
+pub fn builtins(error: &Error) -> BTreeSet<String> {
+    let text = error.to_string();
+    let parts = text.split("built-in function '").skip(1);
+    let named = parts.filter_map(|part| part.split_once("' declared as non-function"));
+    named.map(|(name, _)| name.to_string()).collect()
+}
+
 /// What THIS_MODULE is the address of, in a module (include/linux/export.h).
 pub const THIS_MODULE: &str = "__this_module";
 
@@ -211,8 +219,8 @@ pub fn compare(
         let new = alone.then_some((name.as_str(), key.0.as_str()));
         let below = node.copied && !tracepoints.contains(&node.group);
         let mut expected = expected(closure, (node, below), new, &renamed, (naming, &calls));
-        if node.copied && closure.is_type_alone(index) {
-            expected = type_alone(expected);
+        if node.copied && node.extent == Extent::Signature && node.is_mixed() && !closure.has_used_objects(index) {
+            expected = without_specifiers(type_alone(expected));
         }
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
@@ -384,7 +392,7 @@ fn invocation<'a>(name: &'a str, trampolines: &'a BTreeSet<String>, argument: Ve
 /// The declaration of an array has the size that its initialiser gives it, where it is ours and not a header's.
 fn sized<'a>(mut words: Vec<Word<'a>>, node: &'a Node) -> Vec<Word<'a>> {
     let texts: Vec<&str> = words.iter().map(|word| word.0).collect();
-    if let (true, Some(length), Some((name, _))) = (node.copied, &node.array_length, node.names.first())
+    if let (true, Some(length), Some((name, _))) = (node.copied, &node.array_length, node.declared())
         && let Some(at) = declaration::open_bracket(&texts, name)
     {
         words.insert(at + 1, (length, false));
@@ -426,8 +434,8 @@ fn first_declarator(mut words: Vec<Word>) -> Vec<Word> {
     words
 }
 
-fn found<'a>(module: &'a Expanded, outline: &Outline, statement: StatementId, extent: Extent) -> Vec<Word<'a>> {
-    let statement = &outline.statements[statement.0 as usize];
+fn found<'a>(module: &'a Expanded, outline: &Outline, id: StatementId, extent: Extent) -> Vec<Word<'a>> {
+    let statement = &outline.statements[id.0 as usize];
     let word = |token: &Token| {
         let text = std::str::from_utf8(module.interner().text(token.symbol)).unwrap_or("\u{fffd}");
         (text, module.varies(token))
@@ -436,16 +444,8 @@ fn found<'a>(module: &'a Expanded, outline: &Outline, statement: StatementId, ex
     match extent {
         Extent::Whole => words,
         Extent::Signature => {
-            let mut depth = 0;
-            let end = words.iter().position(|(text, _)| {
-                match *text {
-                    "(" | "[" => depth += 1,
-                    ")" | "]" => depth -= 1,
-                    _ => {}
-                }
-                depth == 0 && matches!(*text, "{" | "=")
-            });
-            without_specifiers(first_declarator(words[..end.unwrap_or(words.len())].to_vec()))
+            let end = (outline.signature_end(module, id) - statement.start) as usize;
+            without_specifiers(first_declarator(words[..end].to_vec()))
         }
     }
 }
@@ -527,25 +527,6 @@ fn unstatic(words: Vec<Word>) -> Vec<Word> {
         at += 1;
     }
     kept
-}
-
-/// Follows the tokens of a statement: are we inside of `__attribute__((...))`?
-#[derive(Default)]
-struct Attribute {
-    pending: bool,
-    depth: u32,
-}
-
-impl Attribute {
-    fn step(&mut self, text: &str) -> bool {
-        match text {
-            "(" if self.pending || self.depth > 0 => self.depth += 1,
-            ")" if self.depth > 0 => self.depth -= 1,
-            _ => {}
-        }
-        self.pending = matches!(text, "__attribute__" | "__attribute");
-        self.depth > 0
-    }
 }
 
 /// Is it the same string but for names that the module reaches through pointers? Macros that compare types put their arguments

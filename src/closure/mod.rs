@@ -25,7 +25,7 @@ use crate::unit::names::Role;
 use crate::unit::place::{Place, Position};
 
 pub use mentions::Mention;
-use statics::StaticLocal;
+use statics::{StaticLocal, WrittenOut};
 use switches::Switch;
 pub use walk::close;
 
@@ -74,6 +74,8 @@ pub struct Node {
     pub signature_tokens: usize,
     /// The macros by whose bodies its first token came, innermost first.
     pub origin: Vec<String>,
+    /// Of a target whose name a macro pastes together: the invocation, which its expansion takes the place of.
+    pub made_by: Option<WrittenOut>,
     pub static_locals: Vec<StaticLocal>,
     /// Those of its tokens that mean a function or object at file scope by its name.
     pub objects: Vec<u32>,
@@ -113,6 +115,8 @@ pub struct MacroDefinition {
     pub position: Position,
     /// Of the `#undef` that ends it.
     pub undefined: Option<Position>,
+    /// Is it the unit's own, or of those that headers hide from modules?
+    pub copied: bool,
     /// Does a public header define it before, in another way?
     pub redefines: bool,
 }
@@ -163,6 +167,23 @@ pub struct Closure {
     pub renamed: BTreeSet<String>,
 }
 
+impl Node {
+    /// Does it define a type and declare objects of it (`struct s { ... } *list;`)? Where only the type is needed, or the objects are
+    /// the running kernel's, its signature is taken.
+    pub fn is_mixed(&self) -> bool {
+        self.names.first().is_some_and(|(_, role)| role.is_tag())
+            && self.names.iter().any(|(_, role)| *role == Role::Variable)
+            && self.origin.is_empty()
+            && self.signature_end.is_some()
+    }
+
+    /// What it declares: a function or object, else a type.
+    pub fn declared(&self) -> Option<&(String, Role)> {
+        let ordinary = |(_, role): &&(String, Role)| matches!(role, Role::Function | Role::Prototype | Role::Variable);
+        self.names.iter().find(ordinary).or_else(|| self.names.first())
+    }
+}
+
 impl Closure {
     /// Those of [`Closure::renamed`] that are the names of structs, unions or enums too: only calls get the other name.
     pub fn renamed_calls(&self) -> BTreeSet<&str> {
@@ -170,17 +191,12 @@ impl Closure {
         tags.map(|(name, _)| name.as_str()).filter(|name| self.renamed.contains(*name)).collect()
     }
 
-    /// Does a copied statement define a type and declare objects, of which only the type is needed (`struct s { ... } *list;`)?
-    pub fn is_type_alone(&self, index: NodeIndex) -> bool {
-        let node = &self.graph[index];
-        let mut objects = node.names.iter().filter(|(_, role)| *role == Role::Variable).peekable();
-        let is_used = |name: &String| {
-            let mut users = self.graph.edges_directed(index, petgraph::Incoming);
-            users.any(|edge| edge.weight().name == *name)
-        };
-        let is_type = node.names.first().is_some_and(|(_, role)| role.is_tag()) && node.origin.is_empty();
-        let initialised = node.tokens.iter().any(|token| self.texts[(token & !WILDCARD) as usize] == "=");
-        is_type && !initialised && objects.peek().is_some() && !objects.any(|(name, _)| is_used(name))
+    /// Does anything need an object of a statement that defines a type too ([`Node::is_mixed`])?
+    pub fn has_used_objects(&self, index: NodeIndex) -> bool {
+        let objects = self.graph[index].names.iter().filter(|(_, role)| *role == Role::Variable);
+        let objects: BTreeSet<&str> = objects.map(|(name, _)| name.as_str()).collect();
+        let mut users = self.graph.edges_directed(index, petgraph::Incoming);
+        users.any(|edge| objects.contains(edge.weight().name.as_str()))
     }
 
     /// The functions and objects that are declared as aliases (`__attribute__((alias("f")))`), and what they stand for.
@@ -208,6 +224,8 @@ pub struct Scope {
     pub shared: Vec<String>,
     /// Functions that the patch changes: a public header has another body of them.
     pub changed: BTreeSet<String>,
+    /// What public headers define or declare for built-in code and hide from modules (`#ifndef MODULE` in asm/tlbflush.h).
+    pub hidden: BTreeSet<String>,
     /// Names that the patch adds: no public header has them.
     pub added: BTreeSet<String>,
     /// Functions and objects that the running kernel provides under their plain names.
@@ -219,6 +237,8 @@ pub struct Scope {
     pub static_locals: BTreeSet<String>,
     /// Macros whose statements are left out of copied groups (see [`crate::rewrite::wrappers`]).
     pub dropped_macros: BTreeSet<String>,
+    /// Macros that the module redefines so that they make targets under their new names.
+    pub redefined_macros: BTreeSet<String>,
     /// Of a program, all is taken as it stands: declarations of what the unit doesn't define, and those that say more than
     /// the one that is used (see [`written`]).
     pub as_written: bool,

@@ -18,6 +18,7 @@ use crate::unit::text::{Macro, MacroId};
 
 use super::boundary::Boundary;
 use super::mentions::Mentions;
+use super::statics::WrittenOut;
 use super::written::Written;
 use super::{
     Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, asked, statics, switches,
@@ -173,11 +174,12 @@ impl Walk<'_, '_> {
             }
         }
         let signature_end = self.outline.signature_end(self.unit, id);
+        let array = names.iter().find(|name| name.role == Role::Variable).or(names.first());
         let spelled = |index: u32| {
             let token = self.unit.tokens.get(index as usize)?;
             (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
         };
-        let copied = !public || (changed.is_some() && !self.places.is_compiler(position.file));
+        let copied = !public || self.is_hidden(id) || (changed.is_some() && !self.places.is_compiler(position.file));
         // What is copied keeps the names that the build has given to the unit.
         let varies = |token: &Token| if copied { token.builtin } else { self.unit.varies(token) };
         Node {
@@ -193,10 +195,11 @@ impl Walk<'_, '_> {
             tokens: tokens.iter().map(|token| self.texts.index(self.unit, token, varies(token))).collect(),
             signature_tokens: (signature_end - statement.start) as usize,
             origin: self.origin(statement.start),
+            made_by: self.made_by(id),
             static_locals: Vec::new(),
             objects: Vec::new(),
             switches: Vec::new(),
-            array_length: names.first().and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
+            array_length: array.and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
             pack: self.pragmas.packs[id.0 as usize],
         }
     }
@@ -212,7 +215,8 @@ impl Walk<'_, '_> {
         if copied && extent == Extent::Whole {
             for sibling in self.outline.groups[group.0 as usize].statements() {
                 let shape = self.outline.statements[sibling.0 as usize].shape;
-                if sibling == statement || matches!(shape, Shape::Empty | Shape::Pragma) || self.is_dropped(sibling) {
+                let left_out = self.is_dropped(sibling) || self.is_made_beside(statement, sibling);
+                if sibling == statement || matches!(shape, Shape::Empty | Shape::Pragma) || left_out {
                     continue;
                 }
                 let edge = Edge { kind: EdgeKind::Group, name: self.first_name(sibling) };
@@ -242,7 +246,7 @@ impl Walk<'_, '_> {
                     // An operator needs its operand's type complete, which nothing may name.
                     let name = if is_identifier(word.as_bytes()) { word } else { self.first_name(target) };
                     let edge = Edge { kind: EdgeKind::Type, name };
-                    self.reach(target, Extent::Whole, Some((node, edge)));
+                    self.reach(target, self.extent_of_type(target), Some((node, edge)));
                 }
                 Need::Object { declaration, definition, name, .. } => {
                     self.object(node, declaration, definition, self.unit.interner().string(name));
@@ -296,6 +300,40 @@ impl Walk<'_, '_> {
         self.origin(start).iter().any(|name| self.scope.dropped_macros.contains(name))
     }
 
+    /// See [`Node::made_by`].
+    fn made_by(&self, id: StatementId) -> Option<WrittenOut> {
+        let statement = &self.outline.statements[id.0 as usize];
+        let name = self.outline.names[id.0 as usize].first().filter(|name| name.role == Role::Function)?;
+        let token = &self.unit.tokens[name.token as usize];
+        let invocation = self.unit.invocations.get(token.invocation as usize)?;
+        let origin = self.origin(name.token);
+        let is_target = self.scope.targets.contains(&self.unit.interner().string(name.symbol));
+        if !is_target || origin.iter().any(|name| self.scope.redefined_macros.contains(name)) {
+            return None;
+        }
+        let is_own = |index: &usize| self.unit.tokens[*index].invocation == token.invocation;
+        let first = statement.tokens().find(is_own)?;
+        let end = (first..statement.end as usize).take_while(is_own).last()? + 1;
+        let whole = statement.tokens().filter(is_own).count() == end - first;
+        let start = statement.start as usize;
+        whole.then(|| WrittenOut {
+            name: origin.last().cloned().unwrap_or_default(),
+            tokens: (first - start, end - start),
+            start: self.places.position(invocation.start),
+            end: self.places.position(invocation.end),
+        })
+    }
+
+    /// Does the invocation that makes a target make the other statement too? Then that goes with it.
+    fn is_made_beside(&self, target: StatementId, other: StatementId) -> bool {
+        let node = self.by_statement.get(&target).map(|node| &self.graph[*node]);
+        let first = |statement: StatementId, at: usize| {
+            self.unit.tokens[self.outline.statements[statement.0 as usize].start as usize + at].invocation
+        };
+        node.and_then(|node| node.made_by.as_ref())
+            .is_some_and(|made| first(target, made.tokens.0) == first(other, 0))
+    }
+
     /// Functions of public headers that call a renamed one are the patched kernel's only under other names too.
     fn copy_users_of_renamed(&mut self) {
         let uses = |walk: &Walk, node: NodeIndex| {
@@ -337,15 +375,22 @@ impl Walk<'_, '_> {
             // Those that other headers have come with them.
             for (statement, name) in types {
                 if !self.by_statement.contains_key(&statement) {
-                    self.reach(statement, Extent::Whole, Some((user, Edge { kind: EdgeKind::Type, name })));
+                    let edge = Edge { kind: EdgeKind::Type, name };
+                    self.reach(statement, self.extent_of_type(statement), Some((user, edge)));
                 }
             }
         }
     }
 
+    /// See [`Scope::hidden`].
+    fn is_hidden(&self, statement: StatementId) -> bool {
+        let mut names = self.outline.names[statement.0 as usize].iter();
+        names.any(|name| self.scope.hidden.contains(&self.unit.interner().string(name.symbol)))
+    }
+
     fn is_public(&self, statement: StatementId) -> bool {
         let start = self.outline.statements[statement.0 as usize].start;
-        self.places.is_public(self.places.file(self.unit.start_of(start)))
+        self.places.is_public(self.places.file(self.unit.start_of(start))) && !self.is_hidden(statement)
     }
 
     /// The typedefs and enumerators that statements of a header name, by where they are declared before them.
@@ -394,7 +439,6 @@ impl Walk<'_, '_> {
                 self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration));
                 // A header may leave the size of an array to its definition.
                 if let Some(definition) = definition.filter(|definition| *definition != declaration)
-                    && self.is_open_array(declaration, &name)
                     && self.is_measured(from, &name)
                     && self.is_public(declaration)
                 {
@@ -404,11 +448,14 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Does a statement declare `name[]`?
-    fn is_open_array(&self, statement: StatementId, name: &str) -> bool {
-        let words: Vec<&[u8]> =
-            self.outline.statements[statement.0 as usize].tokens().map(|token| self.unit.text(token)).collect();
-        words.windows(3).any(|words| words == [name.as_bytes(), b"[", b"]"])
+    /// What is taken of a statement for the type that it defines. See [`Node::is_mixed`].
+    fn extent_of_type(&self, statement: StatementId) -> Extent {
+        let names = &self.outline.names[statement.0 as usize];
+        let is_mixed = names.first().is_some_and(|name| name.role.is_tag())
+            && names.iter().any(|name| name.role == Role::Variable)
+            && self.origin(self.outline.statements[statement.0 as usize].start).is_empty();
+        let signature = is_mixed && !self.scope.as_written && !self.is_public(statement);
+        if signature { Extent::Signature } else { Extent::Whole }
     }
 
     /// Does a statement have `sizeof(name)`?
@@ -457,8 +504,13 @@ impl Walk<'_, '_> {
             });
         let macros = macros.map(|(index, definition)| {
             let undefined = (definition.undefined_at != NONE).then(|| self.places.position(definition.undefined_at));
+            let name = self.unit.interner().string(definition.name);
+            let file = definition.file.0;
+            let hidden = !self.places.is_compiler(file) && self.scope.hidden.contains(&name);
+            let copied = !self.places.is_public(file) || hidden;
             let definition = MacroDefinition {
-                name: self.unit.interner().string(definition.name),
+                name,
+                copied,
                 position: self.places.position(definition.start),
                 undefined,
                 redefines: public.get(&definition.name).is_some_and(|first| *first < index),

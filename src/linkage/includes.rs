@@ -5,12 +5,16 @@
 //! declares it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use crate::closure::{Closure, Directive, MacroDefinition};
-use crate::finding::{MODULE_DOES_NOT_COMPILE, Result, refuse};
+use crate::finding::{MODULE_DOES_NOT_COMPILE, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::process::Program;
+use crate::unit;
+use crate::unit::expand::NONE;
+use crate::unit::groups::Outline;
 use crate::unit::place::{self, Class, Position};
 use crate::unit::program::is_named;
 
@@ -74,17 +78,25 @@ impl Names<'_> {
 /// Headers that every unit gets by the command line's `-include`.
 const ALWAYS: &[&str] = &["linux/compiler-version.h", "linux/kconfig.h", "linux/compiler_types.h"];
 
-/// Chooses the includes. `module` is the command that the module is compiled with; `roots` as in
-/// [`crate::unit::place::classify`], `source` the kernel's.
-pub fn choose(
-    closure: &Closure,
-    module: &CompileCommand,
-    (source, build): (&Path, &Path),
-    roots: &[String],
-    scratch: &Path,
-) -> Result<Vec<Include>> {
+/// How a module's includes are read.
+pub struct Reading<'a> {
+    /// The command that the module is compiled with.
+    pub command: &'a CompileCommand,
+    /// The kernel's trees.
+    pub source: &'a Path,
+    pub build: &'a Path,
+    /// As in [`place::classify`].
+    pub roots: &'a [String],
+    pub scratch: &'a Path,
+    /// Directives among the includes, with their places in the original unit: a header may want a macro
+    /// (`rdma/uverbs_named_ioctl.h`).
+    pub macros: Vec<(u32, String)>,
+}
+
+/// Chooses the includes.
+pub fn choose(closure: &Closure, module: &Reading) -> Result<Vec<Include>> {
     let (direct, needed) = headers(closure);
-    let names = Names { closure, source };
+    let names = Names { closure, source: module.source };
     let first: BTreeMap<u32, u32> = closure.entered.iter().rev().map(|entered| (entered.file, entered.order)).collect();
     let macros = own_macros(closure);
     let by_name: BTreeMap<String, u32> = direct.keys().map(|file| (names.of(*file), *file)).collect();
@@ -109,12 +121,12 @@ pub fn choose(
     let mut indirect: Vec<String> = Vec::new();
     let mut tries: BTreeMap<u32, u8> = BTreeMap::new();
     loop {
-        let reached = match reached(&chosen, module, build, roots, scratch)? {
+        let reached = match module.reached(&chosen)? {
             Ok(reached) => reached,
             // Some headers refuse to be included by anything but another one (`linux/find.h`).
             Err(_) => {
-                chosen = allowed(&names, chosen, module, (build, roots), scratch)?;
-                reached(&chosen, module, build, roots, scratch)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?
+                chosen = allowed(&names, chosen, module)?;
+                module.reached(&chosen)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?
             }
         };
         let known = |name: &String| chosen.iter().any(|include| include.name == *name);
@@ -143,7 +155,7 @@ pub fn choose(
     // What a later one brings as well.
     for name in indirect {
         let fewer: Vec<Include> = chosen.iter().filter(|include| include.name != name).cloned().collect();
-        let reached = reached(&fewer, module, build, roots, scratch)?;
+        let reached = module.reached(&fewer)?;
         let enough = |reached: &BTreeSet<String>| {
             rest.iter()
                 .all(|file| reached.contains(path(file)) || fewer.iter().any(|known| known.name == names.of(*file)))
@@ -157,18 +169,12 @@ pub fn choose(
 
 /// Those headers that the preprocessor refuses when they come alone are included by the header that included them in the
 /// unit, where users may include that.
-fn allowed(
-    names: &Names,
-    chosen: Vec<Include>,
-    module: &CompileCommand,
-    (build, roots): (&Path, &[String]),
-    scratch: &Path,
-) -> Result<Vec<Include>> {
+fn allowed(names: &Names, chosen: Vec<Include>, module: &Reading) -> Result<Vec<Include>> {
     let Names { closure, .. } = names;
     let mut all: Vec<Include> = Vec::new();
     for mut include in chosen {
         let mut file = (0..closure.files.len() as u32).find(|file| names.of(*file) == include.name);
-        while reached(std::slice::from_ref(&include), module, build, roots, scratch)?.is_err() {
+        while module.reached(std::slice::from_ref(&include))?.is_err() {
             let entered = closure.entered.iter().find(|entered| Some(entered.file) == file);
             let up = entered.filter(|entered| closure.files[entered.parent as usize].class == Class::Public);
             let Some(up) = up else { break };
@@ -303,20 +309,20 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
     for id in groups {
         let definition = &closure.macros[id];
         let file = provider(closure, definition.position);
-        if public(file) {
+        if public(file) && !definition.copied {
             direct.entry(file).or_insert_with(|| definition.name.clone());
         }
     }
-    let macros = closure.groups.iter().flat_map(|group| &group.macros);
-    needed.extend(macros.map(|id| provider(closure, closure.macros[id].position)).filter(|file| public(*file)));
+    let macros = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
+    let macros = macros.filter(|definition| !definition.copied);
+    needed.extend(macros.map(|definition| provider(closure, definition.position)).filter(|file| public(*file)));
     (direct, needed)
 }
 
 /// Where the unit defines macros of its own that the module takes over: they may redefine what headers before them define.
 fn own_macros(closure: &Closure) -> BTreeSet<u32> {
-    let positions = closure.groups.iter().flat_map(|group| &group.macros).map(|id| closure.macros[id].position);
-    let own = positions.filter(|position| closure.files[position.file as usize].class != Class::Public);
-    own.map(|position| position.order).collect()
+    let used = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
+    used.filter(|definition| definition.copied).map(|definition| definition.position.order).collect()
 }
 
 /// Parts of another header, that users don't include (include/linux/atomic.h, include/linux/string.h).
@@ -348,11 +354,9 @@ fn includable(closure: &Closure, file: u32) -> u32 {
 pub fn completed(
     closure: &Closure,
     (chosen, own): (&[Include], &[&str]),
-    module: &CompileCommand,
-    (source, build): (&Path, &Path),
-    scratch: &Path,
+    module: &Reading,
 ) -> Result<Option<Vec<Include>>> {
-    let names = Names { closure, source };
+    let names = Names { closure, source: module.source };
     let public = (0..closure.files.len() as u32).filter(|file| closure.files[*file as usize].class == Class::Public);
     let public: BTreeSet<String> = public.map(|file| names.of(file)).collect();
     let mut more: Vec<Include> = Vec::new();
@@ -372,7 +376,7 @@ pub fn completed(
         // Without the types before them the late ones compile in no case.
         let early = together(more).into_iter().filter(|include| include.order != LATE);
         let all: Vec<Include> = early.chain(templates(own)).collect();
-        compiles(&all, module, build, scratch)
+        module.compiles(&all)
     };
     if compile(&[])? {
         return Ok(None);
@@ -381,7 +385,7 @@ pub fn completed(
         // Headers for built-in code may use what others hide from modules (`asm/tlb.h`).
         let mut alone = Vec::new();
         for include in more {
-            if compiles(std::slice::from_ref(&include), module, build, scratch)? {
+            if module.compiles(std::slice::from_ref(&include))? {
                 alone.push(include);
             }
         }
@@ -408,13 +412,6 @@ pub fn completed(
     Ok(Some(together(&more)))
 }
 
-/// Does a file of nothing but these includes compile without a warning?
-fn compiles(includes: &[Include], module: &CompileCommand, build: &Path, scratch: &Path) -> Result<bool> {
-    let stub = written(includes, scratch)?;
-    let program = Program::compiler(&module.compiler).args(&module.args).args(["-Werror", "-fsyntax-only"]).arg(stub);
-    Ok(program.folder(build).output()?.success)
-}
-
 /// What the template of a module includes.
 fn templates<'a>(own: &'a [&str]) -> impl Iterator<Item = Include> + 'a {
     let include =
@@ -422,55 +419,109 @@ fn templates<'a>(own: &'a [&str]) -> impl Iterator<Item = Include> + 'a {
     own.iter().map(include)
 }
 
-/// Those files of the unit that the module's includes bring, where a struct is mentioned that one of them may name; `own` are what its template includes beside `includes`.
-pub fn brought(
-    closure: &Closure,
-    includes: &[Include],
-    own: &[&str],
-    module: &CompileCommand,
-    (build, roots): (&Path, &[String]),
-    scratch: &Path,
-) -> Result<BTreeSet<u32>> {
+/// What a module's includes bring.
+#[derive(Debug, Default)]
+pub struct Brought {
+    /// Files of the unit.
+    pub files: BTreeSet<u32>,
+    /// Macros that are defined behind all of them, by name: the rest of the line, as GCC spells it.
+    pub macros: BTreeMap<String, String>,
+}
+
+/// What the module's includes bring, where a struct is mentioned that one of them may name or where macros of the
+/// unit's own come with the text; `own` are what its template includes beside `includes`.
+pub fn brought(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<Brought> {
     // Nobody asks.
-    if closure.mentions.iter().all(|mention| mention.headers.is_empty()) {
-        return Ok(BTreeSet::new());
+    if closure.mentions.iter().all(|mention| mention.headers.is_empty()) && own_macros(closure).is_empty() {
+        return Ok(Brought::default());
     }
     let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
-    let reached = reached(&all, module, build, roots, scratch)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?;
+    let list = module.scratch.join("includes.d");
+    let how = ["-E".as_ref(), "-dM".as_ref(), "-MD".as_ref(), "-MF".as_ref(), list.as_os_str()];
+    let text = module.preprocessed(&all, &how)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?;
+    let reached = module.files(&std::fs::read(&list).map_err(io("read", &list))?);
     let is_there = |file: &u32| {
         let place = &closure.files[*file as usize];
         place.class == Class::Compiler || reached.contains(&place.path)
     };
-    Ok((0..closure.files.len() as u32).filter(is_there).collect())
+    let text = String::from_utf8_lossy(&text);
+    let definitions = text.lines().filter_map(|line| line.strip_prefix("#define "));
+    let named = definitions.map(|definition| {
+        let end = definition.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(definition.len());
+        (definition[..end].to_string(), definition[end..].to_string())
+    });
+    Ok(Brought { files: (0..closure.files.len() as u32).filter(is_there).collect(), macros: named.collect() })
 }
 
-fn written(includes: &[Include], scratch: &Path) -> Result<std::path::PathBuf> {
-    let stub = scratch.join("includes.c");
-    let text: String = includes.iter().map(|include| format!("#include <{}>\n", include.name)).collect();
-    std::fs::write(&stub, text).map_err(crate::finding::io("write", &stub))?;
-    Ok(stub)
+/// What public headers have for the unit and not for the module, which reads them under MODULE: the names that the closure
+/// needs of them.
+pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<String>> {
+    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
+    let stub = module.written(&all)?;
+    let command = CompileCommand { source: stub.to_string_lossy().into_owned(), ..module.command.clone() };
+    let mut unit = unit::expanded(&command, module.build)?;
+    let outline = Outline::new(&mut unit);
+    let declared = outline.names.iter().flatten();
+    let declared: BTreeSet<(String, bool)> =
+        declared.map(|name| (unit.interner().string(name.symbol), name.role.is_tag())).collect();
+    let defined = unit.reader.macros.iter().filter(|definition| definition.undefined_at == NONE);
+    let defined: BTreeSet<String> = defined.map(|definition| unit.interner().string(definition.name)).collect();
+    let public = |file: u32| closure.files[file as usize].class == Class::Public;
+    let nodes = closure.graph.node_weights().filter(|node| !node.copied && public(node.position.file));
+    let names = nodes.flat_map(|node| &node.names).filter(|(name, role)| !declared.contains(&(name.clone(), role.is_tag())));
+    let used = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
+    let macros = used.filter(|definition| {
+        public(definition.position.file) && definition.undefined.is_none() && !defined.contains(&definition.name)
+    });
+    Ok(names.map(|(name, _)| name.clone()).chain(macros.map(|definition| definition.name.clone())).collect())
 }
 
-/// Every file that these includes bring, by its path relative to the source or the build folder; or what the preprocessor
-/// has against them.
-fn reached(
-    includes: &[Include],
-    module: &CompileCommand,
-    build: &Path,
-    roots: &[String],
-    scratch: &Path,
-) -> Result<std::result::Result<BTreeSet<String>, String>> {
-    let stub = written(includes, scratch)?;
-    let output =
-        Program::compiler(&module.compiler).args(&module.args).args(["-w", "-M"]).arg(&stub).folder(build).output()?;
-    if !output.success {
+impl Reading<'_> {
+    /// A file of nothing but these includes, and what is among them.
+    fn written(&self, includes: &[Include]) -> Result<PathBuf> {
+        let stub = self.scratch.join("includes.c");
+        let last = includes.iter().map(|include| include.order).filter(|order| *order < LATE).max().unwrap_or(0);
+        let line = |include: &Include| (include.order, format!("#include <{}>\n", include.name));
+        let early = self.macros.iter().filter(|(order, _)| *order < last).cloned();
+        let mut lines: Vec<(u32, String)> = early.chain(includes.iter().map(line)).collect();
+        lines.sort_by_key(|(order, _)| *order);
+        let text: String = lines.into_iter().map(|(_, line)| line).collect();
+        std::fs::write(&stub, text).map_err(io("write", &stub))?;
+        Ok(stub)
+    }
+
+    /// Does that file compile without a warning?
+    fn compiles(&self, includes: &[Include]) -> Result<bool> {
+        let stub = self.written(includes)?;
+        let program = Program::compiler(&self.command.compiler).args(&self.command.args);
+        let program = program.args(["-Werror", "-fsyntax-only"]).arg(stub).folder(self.build);
+        Ok(program.output()?.success)
+    }
+
+    /// What the preprocessor prints of it, or what it has against the includes.
+    fn preprocessed(&self, includes: &[Include], how: &[&OsStr]) -> Result<std::result::Result<Vec<u8>, String>> {
+        let stub = self.written(includes)?;
+        let program = Program::compiler(&self.command.compiler).args(&self.command.args).arg("-w").args(how);
+        let output = program.arg(&stub).folder(self.build).output()?;
+        if output.success {
+            return Ok(Ok(output.stdout));
+        }
         let text = String::from_utf8_lossy(&output.stderr);
         let first: Vec<&str> = text.lines().take(10).collect();
-        return Ok(Err(format!("the module's includes can't be read:\n  {}", first.join("\n  "))));
+        Ok(Err(format!("the module's includes can't be read:\n  {}", first.join("\n  "))))
     }
-    let text = String::from_utf8_lossy(&output.stdout).replace("\\\n", " ");
-    let files = text.split_whitespace().skip(1);
-    Ok(Ok(files.map(|file| place::classify(file, roots).path).collect()))
+
+    /// Every file that the includes bring, by its path relative to the source or the build folder.
+    fn reached(&self, includes: &[Include]) -> Result<std::result::Result<BTreeSet<String>, String>> {
+        Ok(self.preprocessed(includes, &["-M".as_ref()])?.map(|rule| self.files(&rule)))
+    }
+
+    /// The prerequisites of a rule for make (GCC manual, "-M").
+    fn files(&self, rule: &[u8]) -> BTreeSet<String> {
+        let text = String::from_utf8_lossy(rule).replace("\\\n", " ");
+        let files = text.split_whitespace().skip(1);
+        files.map(|file| place::classify(file, self.roots).path).collect()
+    }
 }
 
 #[cfg(test)]

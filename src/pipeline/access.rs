@@ -122,6 +122,10 @@ fn point(part: &mut Part, kernel: &Kernel, wanted: &Wanted, refused: &BTreeSet<S
             given_up.push((external.name.clone(), "copied data has its address"));
             continue;
         }
+        if rewrite::pointers::is_stringified(&part.closure, &external.name) {
+            given_up.push((external.name.clone(), "a macro makes a string of its name"));
+            continue;
+        }
         if landing::is_unreachable(kernel, &landing::Function::of(external))? {
             given_up.push((external.name.clone(), "a call through a pointer is an exception there (IBT)"));
             continue;

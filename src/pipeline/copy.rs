@@ -63,6 +63,7 @@ pub fn copy(request: &Request, folder: &Path, scratch: &Path) -> Result<Copy> {
         pointers: BTreeMap::new(),
         switches: false,
         events: BTreeMap::new(),
+        builtins: BTreeSet::new(),
         shared: true,
         everywhere: true,
     };

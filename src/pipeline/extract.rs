@@ -24,7 +24,7 @@ use crate::rewrite::{self, Item, Naming, Sources};
 use crate::unit::changes::{self, Changes};
 use crate::unit::gcc;
 
-use super::module::{UnitPlace, closed, copy_findings, roots};
+use super::module::{OfHeaders, UnitPlace, closed, copy_findings, roots};
 use super::names::PREFIX;
 use super::statics;
 use super::units::{self, affected_set, declaration_findings, overlaid};
@@ -153,10 +153,11 @@ pub fn extracted(
         pointers: BTreeMap::new(),
         switches: false,
         events: BTreeMap::new(),
+        builtins: BTreeSet::new(),
         shared: true,
         everywhere: false,
     };
-    let (closure, _) = closed(&unit, &resolver, place, &naming, (&BTreeSet::new(), &BTreeSet::new()))?;
+    let (closure, _) = closed(&unit, &resolver, place, &naming, (&BTreeSet::new(), &OfHeaders::default()))?;
     let statics = statics::resolve(&unit, &closure, &resolver, &original(project), build, &scratch.join("statics"))?;
     let naming = Naming { statics: statics.symbols(), ..naming };
     findings.extend(statics.findings.iter().cloned());

@@ -8,7 +8,7 @@ use crate::audit::landing;
 use crate::check;
 use crate::closure::{Closure, Scope};
 use crate::finding::{
-    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Finding, INIT_REFERRED, KERNEL_INVALID, MODULE_UNIDENTIFIED,
+    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Error, Finding, INIT_REFERRED, KERNEL_INVALID, MODULE_UNIDENTIFIED,
     NAME_TWICE, Result, io, refuse,
 };
 use crate::judge;
@@ -46,8 +46,16 @@ pub struct UnitClosure<'a> {
     usage: Usage,
     /// What other files of the module refer to, beside its targets.
     shared: BTreeSet<String>,
-    /// Functions of headers that must be copied.
-    copied_inline: BTreeSet<String>,
+    of_headers: OfHeaders,
+}
+
+/// What is copied of public headers.
+#[derive(Clone, Default)]
+pub(super) struct OfHeaders {
+    /// Functions that must be.
+    functions: BTreeSet<String>,
+    /// What they hide from modules.
+    hidden: BTreeSet<String>,
 }
 
 /// What one unit gives to the module.
@@ -100,10 +108,12 @@ pub fn closures<'a>(
             pointers: BTreeMap::new(),
             switches: false,
             events: BTreeMap::new(),
+            builtins: BTreeSet::new(),
             shared: false,
             everywhere: false,
         };
-        front_end(kernel, plan, unit, (naming, stems[*index].clone()), (shared, &BTreeSet::new()), scratch).map(Some)
+        let sets = (shared, &OfHeaders::default());
+        front_end(kernel, plan, unit, (naming, stems[*index].clone()), sets, scratch).map(Some)
     };
     let mut found = try_map(&indices, |index| closure(index, &BTreeSet::new()))?;
     // What is new in one unit and used by another alone is in nobody's closure yet.
@@ -140,7 +150,7 @@ fn front_end<'a>(
     plan: &Plan,
     unit: &'a UnitPlan,
     (naming, stem): (Naming, String),
-    (shared, copied_inline): (&BTreeSet<String>, &BTreeSet<String>),
+    (shared, of_headers): (&BTreeSet<String>, &OfHeaders),
     scratch: &Path,
 ) -> Result<UnitClosure<'a>> {
     let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts, &unit.layout);
@@ -151,20 +161,20 @@ fn front_end<'a>(
         roots: roots(kernel.source(), overlay),
     };
     let again = UnitPlace { command: place.command.clone(), build: place.build, roots: place.roots.clone() };
-    let (mut closure, mut usage) = closed(unit, &resolver, place, &naming, (shared, copied_inline))?;
+    let (mut closure, mut usage) = closed(unit, &resolver, place, &naming, (shared, of_headers))?;
     whole::outside(&closure, &again.command)?;
-    let mut copied_inline = copied_inline.clone();
+    let mut of_headers = of_headers.clone();
     let inline = access::users_of_this_module(&closure);
     if !inline.is_empty() {
-        copied_inline.extend(inline);
-        (closure, usage) = closed(unit, &resolver, again, &naming, (shared, &copied_inline))?;
+        of_headers.functions.extend(inline);
+        (closure, usage) = closed(unit, &resolver, again, &naming, (shared, &of_headers))?;
     }
     let folder = scratch.join(format!("statics-{stem}"));
     let before = kernel.absolute(&unit.command);
     let statics = statics::resolve(unit, &closure, &resolver, &before, kernel.build(), &folder)?;
     let naming = Naming { statics: statics.symbols(), ..naming };
     let shared = shared.clone();
-    Ok(UnitClosure { unit, closure, naming, statics, stem, resolver, usage, shared, copied_inline })
+    Ok(UnitClosure { unit, closure, naming, statics, stem, resolver, usage, shared, of_headers })
 }
 
 /// The patched version of a unit, as the front end is to read it.
@@ -176,14 +186,13 @@ pub(super) struct UnitPlace<'a> {
     pub roots: Vec<String>,
 }
 
-/// Runs the front end on a unit. `shared`: what other files of the module refer to, beside its targets; `copied_inline`:
-/// functions of headers that must be copied.
+/// Runs the front end on a unit. `shared`: what other files of the module refer to, beside its targets.
 pub(super) fn closed(
     unit: &UnitPlan,
     resolver: &Resolver,
     place: UnitPlace,
     naming: &Naming,
-    (shared, copied_inline): (&BTreeSet<String>, &BTreeSet<String>),
+    (shared, of_headers): (&BTreeSet<String>, &OfHeaders),
 ) -> Result<(Closure, Usage)> {
     let affected = unit.affected.affected.iter().map(|function| function.name.clone());
     let old: BTreeSet<String> = affected.chain(unit.affected.patched.iter().cloned()).collect();
@@ -194,12 +203,14 @@ pub(super) fn closed(
     let scope = Scope {
         targets: naming.targets.iter().cloned().collect(),
         shared: shared.iter().cloned().collect(),
-        changed: functions.iter().chain(copied_inline).cloned().collect(),
+        changed: functions.iter().chain(&of_headers.functions).cloned().collect(),
+        hidden: of_headers.hidden.clone(),
         added: added.cloned().collect(),
         provided: resolver.provided(&copied),
         objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
         static_locals: statics::names(&unit.before.facts, &unit.after_objects),
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
+        redefined_macros: wrappers::WRAPPERS.iter().map(|wrapper| wrapper.macro_name.to_string()).collect(),
         as_written: false,
     };
     let UnitPlace { command, build, roots } = place;
@@ -271,25 +282,46 @@ pub fn parts<'a>(
     let new = closures.iter().map(|part| &part.unit.changes);
     let new = new.flat_map(|changes| changes.added_functions.iter().chain(&changes.added_globals));
     let new: BTreeSet<String> = new.cloned().collect();
+    let again = |closure: UnitClosure<'a>, of_headers: OfHeaders| {
+        let naming = Naming { statics: BTreeMap::new(), ..closure.naming };
+        front_end(kernel, plan, closure.unit, (naming, closure.stem), (&closure.shared, &of_headers), scratch)
+    };
+    let part = |closure: &UnitClosure<'a>| part(kernel, options, plan, closure, (several, &new), scratch);
     let settled = |mut closure: UnitClosure<'a>| -> Result<Part<'a>> {
-        let again = |closure: &UnitClosure<'a>, more: BTreeSet<String>| {
-            let naming = Naming { statics: BTreeMap::new(), ..closure.naming.clone() };
-            let copied_inline = closure.copied_inline.union(&more).cloned().collect();
-            let sets = (&closure.shared, &copied_inline);
-            front_end(kernel, plan, closure.unit, (naming, closure.stem.clone()), sets, scratch)
+        let (first, functions) = match part(&closure)? {
+            Drafted::Compiled(first, functions) => (*first, functions),
+            Drafted::Lacks(hidden, error) if hidden.is_subset(&closure.of_headers.hidden) => return Err(error),
+            Drafted::Lacks(hidden, _) => {
+                let of_headers = OfHeaders { hidden, ..closure.of_headers.clone() };
+                closure = again(closure, of_headers)?;
+                match part(&closure)? {
+                    Drafted::Compiled(second, functions) => (*second, functions),
+                    Drafted::Lacks(_, error) => return Err(error),
+                }
+            }
         };
-        let (first, more) = part(kernel, options, plan, &closure, (several, &new), scratch)?;
-        if more.is_subset(&closure.copied_inline) {
+        if functions.is_subset(&closure.of_headers.functions) {
             return Ok(first);
         }
         // What headers name plainly is copied, where it can be: a tracepoint's functions can't.
-        closure = again(&closure, more)?;
-        Ok(part(kernel, options, plan, &closure, (several, &new), scratch).map_or(first, |(second, _)| second))
+        let OfHeaders { functions: known, hidden } = closure.of_headers.clone();
+        let functions = known.union(&functions).cloned().collect();
+        match part(&again(closure, OfHeaders { functions, hidden })?) {
+            Ok(Drafted::Compiled(second, _)) => Ok(*second),
+            _ => Ok(first),
+        }
     };
     closures.into_iter().map(settled).collect()
 }
 
-/// With the functions of headers that would have to be copied for more pointers.
+/// What became of the first text of a part.
+enum Drafted<'a> {
+    /// With the functions of headers that would have to be copied for more pointers.
+    Compiled(Box<Part<'a>>, BTreeSet<String>),
+    /// Headers hide these names from modules.
+    Lacks(BTreeSet<String>, Error),
+}
+
 fn part<'a>(
     kernel: &Kernel,
     options: &Options,
@@ -297,22 +329,27 @@ fn part<'a>(
     UnitClosure { unit, closure, naming, statics, stem, resolver, usage, .. }: &UnitClosure<'a>,
     (several, new): (bool, &BTreeSet<String>),
     scratch: &Path,
-) -> Result<(Part<'a>, BTreeSet<String>)> {
+) -> Result<Drafted<'a>> {
     let stem = if several { stem.clone() } else { options.name.clone() };
     let source = scratch.join(format!("{stem}.c"));
     let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
     let roots = roots(kernel.source(), &plan.applied.overlay);
-    let trees = (kernel.source(), kernel.build());
-    let includes = includes::choose(closure, &command, trees, &roots, scratch)?;
-    let own = if several { &[] } else { render::OWN_INCLUDES };
-    let brought =
-        |includes: &[Include]| includes::brought(closure, includes, own, &command, (kernel.build(), &roots), scratch);
-    let mut files = brought(&includes)?;
     let path = Path::to_path_buf;
     let overlay = plan.applied.overlay.root();
     let mut sources =
         Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
-    let items = rewrite::items(closure, &mut sources, naming, Some(&files))?;
+    let reading = includes::Reading {
+        command: &command,
+        source: kernel.source(),
+        build: kernel.build(),
+        roots: &roots,
+        scratch,
+        macros: rewrite::early_macros(closure, &mut sources)?,
+    };
+    let includes = includes::choose(closure, &reading)?;
+    let own = if several { &[] } else { render::OWN_INCLUDES };
+    let mut brought = includes::brought(closure, &includes, own, &reading)?;
+    let items = rewrite::items(closure, &mut sources, naming, Some(&brought))?;
     let mut part = Part {
         unit,
         closure: closure.clone(),
@@ -328,15 +365,25 @@ fn part<'a>(
         findings: Vec::new(),
     };
     let mut draft = |part: &Part| draft(kernel, options, plan, part, several, scratch);
-    let compiled = match draft(&part) {
-        Err(error) => {
-            let more = includes::completed(&part.closure, (&part.includes, own), &part.command, trees, scratch)?;
-            part.includes = more.ok_or(error)?;
-            files = brought(&part.includes)?;
-            draft(&part)
+    let mut compiled = draft(&part);
+    if let Err(error) = &compiled {
+        part.naming.builtins = check::builtins(error);
+        if !part.naming.builtins.is_empty() {
+            part.items = rewrite::items(closure, &mut sources, &part.naming, Some(&brought))?;
+            compiled = draft(&part);
         }
-        compiled => compiled,
-    };
+    }
+    if compiled.is_err()
+        && let Some(more) = includes::completed(closure, (&part.includes, own), &reading)?
+    {
+        part.includes = more;
+        brought = includes::brought(closure, &part.includes, own, &reading)?;
+        compiled = draft(&part);
+    }
+    if let Err(error) = compiled {
+        let hidden = includes::hidden(closure, &part.includes, own, &reading)?;
+        return Ok(Drafted::Lacks(hidden, error));
+    }
     let aliases = part.closure.aliases();
     let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));
     let externals = |compiled: &check::Compiled| -> Result<Vec<External>> {
@@ -345,7 +392,7 @@ fn part<'a>(
     let wanted = Wanted { symbols: options.symbols, reload: options.reload, features: Features::of(kernel.source()) };
     let reach = access::Reach { kernel, wanted, resolver, externals: &externals };
     let more = access::settle(&mut part, &reach, compiled?, &mut draft)?;
-    part.items = rewrite::items(&part.closure, &mut sources, &part.naming, Some(&files))?;
+    part.items = rewrite::items(&part.closure, &mut sources, &part.naming, Some(&brought))?;
     let freed =
         part.externals.iter().filter(|external| resolver.is_init(external)).map(|external| external.name.as_str());
     let freed = freed.collect::<Vec<_>>().join(", ");
@@ -353,7 +400,7 @@ fn part<'a>(
         let message = format!("the module refers to {freed}, which the running kernel has freed after boot");
         part.findings.push(Finding::new(INIT_REFERRED, message).at(unit.command.source.as_str(), None));
     }
-    Ok((part, more))
+    Ok(Drafted::Compiled(Box::new(part), more))
 }
 
 /// What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.

@@ -45,6 +45,9 @@ const LINE: usize = 100;
 /// An `extern` declaration in place of a statement. `defined` are the names that the module has definitions of.
 pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex, defined: &BTreeSet<&str>) -> Result<Item> {
     let node = &closure.graph[index];
+    if node.is_mixed() {
+        return mixed(closure, sources, index);
+    }
     let (name, role) = node.names.first().cloned().unwrap_or((String::new(), Role::Variable));
     if ordinary(node).count() > 1 {
         return several(closure, index, defined);
@@ -95,6 +98,68 @@ pub fn open_bracket<S: AsRef<str>>(words: &[S], name: &str) -> Option<usize> {
 fn ordinary(node: &Node) -> impl Iterator<Item = &str> {
     let names = node.names.iter().filter(|(_, role)| matches!(role, Role::Variable | Role::Prototype));
     names.map(|(name, _)| name.as_str())
+}
+
+/// A statement that defines a type and declares objects: with the objects, which are the running kernel's, where something
+/// needs them, else the type alone.
+fn mixed(closure: &Closure, sources: &mut Sources, index: NodeIndex) -> Result<Item> {
+    let node = &closure.graph[index];
+    let name = node.declared().map_or(String::new(), |(name, _)| name.clone());
+    let Some(end) = node.signature_end else { return several(closure, index, &BTreeSet::new()) };
+    let mut text = sources.text(closure, node.position, end)?.text.trim_end().to_string();
+    if let Some(rest) = text.strip_prefix("static ").or_else(|| text.strip_prefix("extern ")) {
+        text = rest.trim_start().to_string();
+    }
+    text.push_str(";\n");
+    let Some(objects) = objects_of(&text) else {
+        return refuse(
+            FRONT_END,
+            format!("{name} is declared together with its type, and where that ends can't be told"),
+        );
+    };
+    let mut edits = Vec::new();
+    if closure.has_used_objects(index) {
+        if let (Some(length), Some(at)) = (&node.array_length, text[objects.clone()].find("[]")) {
+            text.insert_str(objects.start + at + 1, length);
+            edits.push(format!("the number of elements of {name}, {length}, is its initialiser's"));
+        }
+        text.insert_str(0, "extern ");
+        edits.push(format!("{name} is the running kernel's"));
+    } else {
+        edits.push(format!("without {}", text[objects.clone()].trim()));
+        text.replace_range(objects, "");
+    }
+    // Its type stands among the types.
+    Ok(Item { section: Section::Types, kind: "type", ..item(closure, index, name, text, edits) })
+}
+
+/// Where a text that defines a type and declares objects has the objects: behind the closing brace and its attributes, which
+/// macros may spell, up to the semicolon.
+fn objects_of(text: &str) -> Option<std::ops::Range<usize>> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth, mut start, mut word) = (0, 0, None, None);
+    loop {
+        at = lex::gap(bytes, at).end;
+        if at >= bytes.len() {
+            return None;
+        }
+        let end = lex::token(bytes, at).0.min(bytes.len());
+        match (&bytes[at..end], depth) {
+            (b"{" | b"(", _) => depth += 1,
+            (b"}", 1) => (depth, start, word) = (0, Some(end), None),
+            (b")", 1) => (depth, word) = (0, None),
+            (b"}" | b")", _) => depth -= 1,
+            // The last word before the end, an array's bounds or another object is the first object's name.
+            (b"*" | b";" | b"," | b"[", 0) if start.is_some() => {
+                let from = if bytes[at] == b'*' { at } else { word? };
+                let semicolon = text[from..].rfind(';')? + from;
+                return Some(text[..from].trim_end().len()..semicolon);
+            }
+            (token, 0) if token[0] == b'_' || token[0].is_ascii_alphabetic() => word = Some(at),
+            _ => {}
+        }
+        at = end.max(at + 1);
+    }
 }
 
 /// Declarations of all that one statement declares (`int a = 1, *b = &a, c[4];`), from its tokens.

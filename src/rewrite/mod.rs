@@ -16,9 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
+use crate::closure::statics::WrittenOut;
 use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node, WILDCARD};
 use crate::finding::{NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
 use crate::linkage::events;
+use crate::linkage::includes::Brought;
 use crate::unit::groups::GroupId;
 use crate::unit::lex;
 use crate::unit::live::Extent;
@@ -85,6 +87,8 @@ pub struct Naming {
     pub pointers: BTreeMap<String, String>,
     /// Functions of tracepoints that others stand in for, by their new names ([`crate::linkage::events`]).
     pub events: BTreeMap<String, String>,
+    /// Objects that are named like functions which GCC knows.
+    pub builtins: BTreeSet<String>,
     /// Are the macros of static keys and calls redefined ([`crate::closure::switches`])?
     pub switches: bool,
     /// Are the targets visible to the module's other files?
@@ -114,13 +118,13 @@ impl Naming {
     }
 }
 
-/// Computes the module's items, in the order of the unit within each section. `brought` are the files that the module's
-/// includes bring, where that is less than all headers of the unit.
+/// Computes the module's items, in the order of the unit within each section. `brought` is what the module's includes
+/// bring, where those aren't the unit's own.
 pub fn items(
     closure: &Closure,
     sources: &mut Sources,
     naming: &Naming,
-    brought: Option<&BTreeSet<u32>>,
+    brought: Option<&Brought>,
 ) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let (nodes, tracepoints) = (by_group(closure), events::groups(closure));
@@ -159,9 +163,15 @@ pub fn items(
     }
     macros.extend(&closure.asked);
     conditional_macros(closure, &items, &mut macros);
-    items.extend(macro_items(closure, sources, &macros, &users)?);
-    items.extend(forward_declarations(closure, brought));
+    items.extend(macro_items(closure, sources, &macros, (&users, brought))?);
+    items.extend(forward_declarations(closure, brought.map(|brought| &brought.files)));
     items.extend(closure.undefined.iter().map(|name| undefined(name)));
+    for item in items.iter_mut().filter(|item| item.section == Section::Externals) {
+        if naming.builtins.contains(&item.name) {
+            item.text = format!("{BUILTIN_START}{}{BUILTIN_END}", item.text);
+            item.edits.push(format!("{} is no function of GCC's here", item.name));
+        }
+    }
     for item in items.iter_mut().filter(|item| item.kind != "type") {
         item.text = renamed_words(&item.text, naming);
     }
@@ -175,6 +185,12 @@ pub fn items(
     }
     Ok(items)
 }
+
+/// Around the declaration of an object that is named like a function which GCC knows (`gamma`): static, in the source, it
+/// may be.
+const BUILTIN_START: &str =
+    "#pragma GCC diagnostic push\n#pragma GCC diagnostic ignored \"-Wbuiltin-declaration-mismatch\"\n";
+const BUILTIN_END: &str = "#pragma GCC diagnostic pop\n";
 
 /// A text with the targets under their new names.
 fn renamed_words(text: &str, naming: &Naming) -> String {
@@ -248,10 +264,15 @@ fn copied(
     };
     let mut edits = Vec::new();
     // A condition that begins or ends elsewhere can't be cut out with its `#if`.
-    let cut = !conditions::are_whole(&text.text);
+    let whole = conditions::are_whole(&text.text);
+    if !whole {
+        edits.push("only the branch taken of conditions that reach beyond it".into());
+    }
+    let inner = included_inside(closure, group);
+    edits.extend(inner.iter().map(|path| format!("the text of {path} in the place of its #include")));
+    let cut = !whole || !inner.is_empty();
     if cut {
         text.text = format!("{}\n", group.taken);
-        edits.push("only the branch taken of conditions that reach beyond it".into());
     }
     let start = text.start;
     let place = |sources: &mut Sources, position: Position| match cut {
@@ -272,19 +293,6 @@ fn copied(
         let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
         if matches!(role, Role::Function | Role::Variable) || (initialised && node.names.iter().any(is_data)) {
             section = Section::Code;
-        }
-        if !cut
-            && nodes.len() == 1
-            && closure.is_type_alone(*index)
-            && let Some(range) = declarators(&text.text)
-        {
-            edits.push(format!("without {}", text.text[range.clone()].trim()));
-            replacements.push((range.start, range.len(), String::new()));
-            if let Some(range) = word_in(&text.text, 0..range.start, "static").filter(|range| range.start == 0) {
-                replacements.push((range.start, range.len(), String::new()));
-            }
-            // Nothing of it is data.
-            section = Section::Types;
         }
         statics::edit(closure, sources, node, naming, text.start, &mut replacements, &mut edits)?;
         edits.extend(pointers::edits(closure, node, naming));
@@ -312,29 +320,8 @@ fn copied(
                     replacements.push((at, declared.len(), new_name.clone()));
                     edits.push(format!("{declared} is named {new_name}"));
                 }
-                let name_at = at;
-                let at = place(sources, node.position)?;
-                // The kernel's own may be; what replaces it is there once.
-                if let Some(range) = word_in(&text.text, at..name_at, "__weak") {
-                    replacements.push((range.start, range.len(), String::new()));
-                    edits.push(format!("{new_name} is not weak"));
-                }
-                match (is_static(closure, node), naming.shared) {
-                    (false, false) => {
-                        replacements.push((at, 0, "static ".into()));
-                        edits.push(format!("{new_name} is static"));
-                    }
-                    (true, true) => {
-                        // Nothing is emitted of a function that is `inline` and not `static` (C11 6.7.4).
-                        for word in ["static", "inline", "__inline", "__inline__"] {
-                            if let Some(range) = word_in(&text.text, at..name_at, word) {
-                                replacements.push((range.start, range.len(), String::new()));
-                                edits.push(format!("{new_name} is not {}", word.trim_matches('_')));
-                            }
-                        }
-                    }
-                    _ => {}
-                }
+                let start = place(sources, node.position)?;
+                specifiers(closure, (node, &new_name), naming.shared, &text.text, start..at, &mut replacements, &mut edits);
             }
             (None, Some(_)) if naming.distinct.contains_key(declared) => {
                 return refuse(
@@ -349,6 +336,16 @@ fn copied(
                 edits.push(format!("{declared} is named {new_name} by a redefined {}", wrapper.macro_name));
             }
             (None, None) if new_name == *declared => {}
+            (None, None) if node.made_by.is_some() => {
+                let Some(out) = &node.made_by else { continue };
+                let (at, end) = (place(sources, out.start)?, place(sources, out.end)?);
+                replacements.push((at, end - at, made(closure, (node, out), (declared, &new_name), naming.shared)));
+                edits.push(format!("{} is written out, for it makes {declared}, which is named {new_name}", out.name));
+                if out.tokens.0 > 0 {
+                    let start = place(sources, node.position)?;
+                    specifiers(closure, (node, &new_name), naming.shared, &text.text, start..at, &mut replacements, &mut edits);
+                }
+            }
             (None, None) => {
                 let macros = node.origin.join(" in ");
                 return refuse(
@@ -387,33 +384,73 @@ fn copied(
     })
 }
 
-/// Where a text that defines a type and declares objects has the objects: behind the closing brace and its attributes, which
-/// macros may spell, up to the semicolon.
-fn declarators(text: &str) -> Option<std::ops::Range<usize>> {
-    let bytes = text.as_bytes();
-    let (mut at, mut depth, mut start, mut word) = (0, 0, None, None);
-    loop {
-        at = lex::gap(bytes, at).end;
-        if at >= bytes.len() {
-            return None;
-        }
-        let end = lex::token(bytes, at).0.min(bytes.len());
-        match (&bytes[at..end], depth) {
-            (b"{" | b"(", _) => depth += 1,
-            (b"}", 1) => (depth, start, word) = (0, Some(end), None),
-            (b")", 1) => (depth, word) = (0, None),
-            (b"}" | b")", _) => depth -= 1,
-            // The last word before the end, an array's bounds or another object is the first object's name.
-            (b"*" | b";" | b"," | b"[", 0) if start.is_some() => {
-                let from = if bytes[at] == b'*' { at } else { word? };
-                let semicolon = text[from..].rfind(';')? + from;
-                return Some(text[..from].trim_end().len()..semicolon);
-            }
-            (token, 0) if token[0] == b'_' || token[0].is_ascii_alphabetic() => word = Some(at),
-            _ => {}
-        }
-        at = end.max(at + 1);
+/// What becomes of the words before a target's name, which stand in `range` of the text.
+fn specifiers(
+    closure: &Closure,
+    (node, new_name): (&Node, &str),
+    shared: bool,
+    text: &str,
+    range: std::ops::Range<usize>,
+    replacements: &mut Vec<(usize, usize, String)>,
+    edits: &mut Vec<String>,
+) {
+    // The kernel's own may be; what replaces it is there once.
+    if let Some(found) = word_in(text, range.clone(), "__weak") {
+        replacements.push((found.start, found.len(), String::new()));
+        edits.push(format!("{new_name} is not weak"));
     }
+    match (is_static(closure, node), shared) {
+        (false, false) => {
+            replacements.push((range.start, 0, "static ".into()));
+            edits.push(format!("{new_name} is static"));
+        }
+        (true, true) => {
+            // Nothing is emitted of a function that is `inline` and not `static` (C11 6.7.4).
+            for word in ["static", "inline", "__inline", "__inline__"] {
+                if let Some(found) = word_in(text, range.clone(), word) {
+                    replacements.push((found.start, found.len(), String::new()));
+                    edits.push(format!("{new_name} is not {}", word.trim_matches('_')));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The expansion that makes a target, under its new name.
+fn made(
+    closure: &Closure,
+    (node, out): (&Node, &WrittenOut),
+    (declared, new_name): (&str, &str),
+    shared: bool,
+) -> String {
+    let words = node.tokens[out.tokens.0..out.tokens.1].iter();
+    let words = words.map(|token| closure.texts[(token & !WILDCARD) as usize].clone());
+    let mut words: Vec<String> = words.collect();
+    let body = words.iter().position(|word| word == "{").unwrap_or(words.len());
+    if let Some(name) = words.iter_mut().take(body).find(|word| *word == declared) {
+        *name = new_name.into();
+    }
+    match (is_static(closure, node), shared) {
+        (false, false) if out.tokens.0 == 0 => words.insert(0, "static".into()),
+        (true, true) => {
+            let mut at = 0;
+            words.retain(|word| {
+                at += 1;
+                at > body || !matches!(word.as_str(), "static" | "inline" | "__inline" | "__inline__")
+            });
+        }
+        _ => {}
+    }
+    layout::laid_out(&words, 0)
+}
+
+/// Files that a group's text includes in its midst and that no module can include.
+fn included_inside<'a>(closure: &'a Closure, group: &CopiedGroup) -> BTreeSet<&'a str> {
+    let times = closure.entered.iter().chain(&closure.entered_again);
+    let inside = times.filter(|entered| group.start.order < entered.order && entered.order < group.end.order);
+    let files = inside.map(|entered| &closure.files[entered.file as usize]);
+    files.filter(|file| matches!(file.class, Class::Source | Class::Private)).map(|file| file.path.as_str()).collect()
 }
 
 /// Is the statement a `#pragma` line?
@@ -444,10 +481,18 @@ fn is_static(closure: &Closure, node: &Node) -> bool {
 /// Definitions of macros, with those that they mention, as items of their own.
 pub fn macros(closure: &Closure, sources: &mut Sources, ids: &BTreeSet<u32>) -> Result<Vec<Item>> {
     let mut all = ids.clone();
-    for item in macro_items(closure, sources, ids, &BTreeMap::new())? {
+    for item in macro_items(closure, sources, ids, (&BTreeMap::new(), None))? {
         declared_macros(closure, sources, &item, &mut all)?;
     }
-    macro_items(closure, sources, &all, &BTreeMap::new())
+    macro_items(closure, sources, &all, (&BTreeMap::new(), None))
+}
+
+/// The directives about macros of the unit's own that may stand among the module's includes, with their places.
+pub fn early_macros(closure: &Closure, sources: &mut Sources) -> Result<Vec<(u32, String)>> {
+    let used = closure.groups.iter().flat_map(|group| &group.macros);
+    let all = used.chain(&closure.asked).copied().collect();
+    let items = macro_items(closure, sources, &all, (&BTreeMap::new(), None))?;
+    Ok(items.into_iter().map(|item| (item.order, item.text)).collect())
 }
 
 /// Macros of source files and private headers that a declaration spells, at any depth.
@@ -488,19 +533,20 @@ fn conditional_macros(closure: &Closure, items: &[Item], macros: &mut BTreeSet<u
 }
 
 /// Definitions of macros that no header brings, or not as the patch has them. One that the source undefines (and may define
-/// anew) stands among the text that uses it, of whatever section (`users`).
+/// anew) stands among the text that uses it, of whatever section (`users`). A header of the module's may define the name
+/// too (`brought`), be it that none of the unit's did.
 fn macro_items(
     closure: &Closure,
     sources: &mut Sources,
     macros: &BTreeSet<u32>,
-    users: &BTreeMap<u32, BTreeSet<Section>>,
+    (users, brought): (&BTreeMap<u32, BTreeSet<Section>>, Option<&Brought>),
 ) -> Result<Vec<Item>> {
     let inside = |order: u32| closure.groups.iter().any(|group| group.start.order <= order && order < group.end.order);
     let mut items = Vec::new();
     for id in macros {
         let definition = &closure.macros[id];
         let file = &closure.files[definition.position.file as usize];
-        let copied = matches!(file.class, Class::Source | Class::Private);
+        let copied = definition.copied;
         let changed = file.class == Class::Public && sources.is_changed(closure, definition)?;
         if !copied && !changed {
             continue;
@@ -527,7 +573,9 @@ fn macro_items(
         for section in sections {
             if !inside(definition.position.order) {
                 let text = sources.directive(closure, definition.position)?;
-                let before = changed || definition.redefines;
+                let known = brought.and_then(|brought| brought.macros.get(&definition.name));
+                let other = known.is_some_and(|known| !defines(&text, &definition.name, known));
+                let before = changed || definition.redefines || other;
                 let undefine = if before { format!("#undef {}\n", definition.name) } else { String::new() };
                 items.push(item(section, definition.position, undefine + &text));
             }
@@ -537,6 +585,23 @@ fn macro_items(
         }
     }
     Ok(items)
+}
+
+/// Is this `#define` of the name the same as GCC's line of it, but for white space and comments?
+fn defines(directive: &str, name: &str, line: &str) -> bool {
+    let bare = |text: &str| {
+        let (bytes, mut at, mut tokens) = (text.as_bytes(), 0, Vec::new());
+        loop {
+            at = lex::gap(bytes, at).end;
+            if at >= bytes.len() {
+                return tokens;
+            }
+            let end = if bytes[at] == b'\n' { at + 1 } else { lex::token(bytes, at).0.min(bytes.len()) };
+            tokens.push(text.get(at..end).unwrap_or_default().trim().to_string());
+            at = end;
+        }
+    };
+    bare(directive).join(" ").trim_end() == bare(&format!("#define {name}{line}")).join(" ").trim_end()
 }
 
 /// Copied text has the name of something that a header of the module makes a macro of, and another one of the unit's not.

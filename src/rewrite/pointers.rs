@@ -1,10 +1,10 @@
 //! What copied text reaches through pointers: its names become macros, so that the text stays as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::closure::{Closure, Node, WILDCARD};
 use crate::unit::live::Extent;
-use crate::unit::names::Role;
+use crate::unit::names::{Attribute, Role};
 
 use super::Naming;
 
@@ -41,11 +41,51 @@ pub fn edits(closure: &Closure, node: &Node, naming: &Naming) -> Vec<String> {
 
 /// Does copied data have its address from the start? What a pointer leads to is no constant.
 pub fn is_in_initialiser(closure: &Closure, name: &str) -> bool {
-    let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
     let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
-    copied.filter(|node| node.names.iter().any(is_data)).any(|node| {
+    copied.filter(|node| node.names.iter().any(|(_, role)| matches!(role, Role::Function | Role::Variable))).any(|node| {
         let words = node.tokens[node.signature_tokens..].iter();
-        words.map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).any(|word| word == name)
+        let words: Vec<&str> =
+            words.map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).collect();
+        match node.names.iter().any(|(_, role)| *role == Role::Variable) {
+            true => words.contains(&name),
+            // A function's static variables.
+            false => in_static(&words, name),
+        }
+    })
+}
+
+/// Does a macro of the source's make a string of the name where the program runs (fortify's messages)? The string would
+/// have the pointer's.
+pub fn is_stringified(closure: &Closure, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let groups: BTreeMap<_, _> = closure.groups.iter().map(|group| (group.id, group)).collect();
+    let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
+    copied.filter(|node| !node.objects.is_empty()).any(|node| {
+        let mut attribute = Attribute::default();
+        node.tokens.iter().map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).any(|word| {
+            let inside = attribute.step(word);
+            let spelled = || groups.get(&node.group).is_some_and(|group| group.taken.contains(word));
+            word.starts_with('"') && !inside && word.split(|c| !is_part(c)).any(|part| part == name) && !spelled()
+        })
+    })
+}
+
+/// Does the initialiser of a static variable in this body have the name?
+fn in_static(words: &[&str], name: &str) -> bool {
+    let mut begins = words.iter().enumerate().filter(|(_, word)| **word == "static").map(|(at, _)| at);
+    begins.any(|at| {
+        let mut depth = 0;
+        let end = words[at..].iter().position(|word| {
+            match *word {
+                "{" | "(" => depth += 1,
+                "}" | ")" => depth -= 1,
+                _ => {}
+            }
+            *word == ";" && depth <= 0
+        });
+        let declaration = &words[at..end.map_or(words.len(), |end| at + end)];
+        let value = declaration.iter().position(|word| *word == "=");
+        value.is_some_and(|value| declaration[value..].contains(&name))
     })
 }
 

@@ -41,6 +41,25 @@ pub fn is_asm_word(text: &[u8]) -> bool {
     matches!(text, b"asm" | b"__asm__" | b"__asm")
 }
 
+/// Follows the tokens of a statement: are we inside of `__attribute__((...))`?
+#[derive(Default)]
+pub struct Attribute {
+    pending: bool,
+    depth: u32,
+}
+
+impl Attribute {
+    pub fn step(&mut self, text: &str) -> bool {
+        match text {
+            "(" if self.pending || self.depth > 0 => self.depth += 1,
+            ")" if self.depth > 0 => self.depth -= 1,
+            _ => {}
+        }
+        self.pending = matches!(text, "__attribute__" | "__attribute");
+        self.depth > 0
+    }
+}
+
 pub fn is_attribute_word(text: &[u8]) -> bool {
     matches!(text, b"__attribute__" | b"__attribute" | b"asm" | b"__asm__" | b"__asm" | b"_Alignas")
 }

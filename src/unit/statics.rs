@@ -139,7 +139,8 @@ pub fn edits(
         }
         let before = if token > function.start { unit.text(token as usize - 1) } else { b"" };
         let apart = matches!(before, b"." | b"->" | b"goto" | b"struct" | b"union" | b"enum");
-        if !apart && !references.named.contains(&token) {
+        // Its scope begins with its declaration: before that, the function itself may have the name.
+        if token > local.token && !apart && !references.named.contains(&token) {
             return Err("what one mention of its name means can't be told".into());
         }
         if renamed.contains(&unit.tokens[token as usize].source) {
