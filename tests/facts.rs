@@ -1,11 +1,12 @@
 //! What is read from an object file: ftrace sites, calls, references and exports.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use klp_extract::finding::{Error, OBJECT_INVALID};
 use klp_extract::kernel::command::CompileCommand;
-use klp_extract::object::compile;
 use klp_extract::object::facts::{Facts, Holder};
+use klp_extract::object::{compare, compile};
 
 const UNIT: &str = r#"
 int use(int);
@@ -27,9 +28,13 @@ asm(".pushsection .discard.addressable,\"aw\"\n.quad near\n.popsection");
 "#;
 
 fn facts(flags: &[&str]) -> Facts {
+    compiled(UNIT, flags)
+}
+
+fn compiled(unit: &str, flags: &[&str]) -> Facts {
     let scratch = tempfile::tempdir().unwrap();
     let source = scratch.path().join("unit.c");
-    fs::write(&source, UNIT).unwrap();
+    fs::write(&source, unit).unwrap();
     let args = ["-O2", "-pg", "-mfentry", "-fno-PIE", "-mcmodel=kernel", "-fno-toplevel-reorder"];
     let command = CompileCommand {
         source: "unit.c".into(),
@@ -96,4 +101,16 @@ fn what_is_no_object_file_is_refused() {
         let Err(Error::Refused(findings)) = Facts::read(&path) else { panic!("accepted {bytes:?}") };
         assert_eq!(findings[0].id, OBJECT_INVALID);
     }
+}
+
+/// A fuzzer's find: code that refers to a section of constants without contents.
+#[test]
+fn sections_may_be_empty() {
+    let facts = compiled(
+        "int f(void) { asm(\".pushsection .rodata.none,\\\"a\\\"\\n9:\\n.popsection\\nlea 9b(%rip),%rax\"); return 1; }",
+        &[],
+    );
+    let none = facts.sections.iter().find(|section| section.name == ".rodata.none").unwrap();
+    assert_eq!(none.size, 0);
+    assert!(compare::compare(&facts, &facts, &BTreeSet::from(["f".to_string()])).changed.is_empty());
 }

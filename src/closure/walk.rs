@@ -19,7 +19,7 @@ use crate::unit::text::{Macro, MacroId};
 use super::boundary::Boundary;
 use super::mentions::Mentions;
 use super::statics::WrittenOut;
-use super::written::Written;
+use super::written::{Written, labelled};
 use super::{
     Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, asked, statics, switches,
 };
@@ -39,6 +39,8 @@ pub(super) struct Walk<'a, 'b> {
     renamed: BTreeSet<String>,
     boundary: &'b Boundary<'a>,
     pragmas: Pragmas,
+    /// See [`labelled`].
+    labelled: BTreeMap<Symbol, Vec<StatementId>>,
     pub(super) written: Written,
     /// By public header: its statements that stand behind some of a file that is copied from.
     behind: BTreeMap<u32, Vec<StatementId>>,
@@ -89,6 +91,7 @@ pub fn close<'a>(
         behind: if scope.as_written { BTreeMap::new() } else { behind(unit, outline, places) },
         looked_at: BTreeSet::new(),
         late: BTreeSet::new(),
+        labelled: labelled(unit, outline),
         written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
@@ -330,8 +333,7 @@ impl Walk<'_, '_> {
         let first = |statement: StatementId, at: usize| {
             self.unit.tokens[self.outline.statements[statement.0 as usize].start as usize + at].invocation
         };
-        node.and_then(|node| node.made_by.as_ref())
-            .is_some_and(|made| first(target, made.tokens.0) == first(other, 0))
+        node.and_then(|node| node.made_by.as_ref()).is_some_and(|made| first(target, made.tokens.0) == first(other, 0))
     }
 
     /// Functions of public headers that call a renamed one are the patched kernel's only under other names too.
@@ -421,7 +423,9 @@ impl Walk<'_, '_> {
         let definition = definition.or_else(|| self.is_tentative(declaration).then_some(declaration));
         let provided = self.boundary.refers(&name, definition);
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
-        for other in self.redeclarations(from, &name, definition.filter(|_| !provided)) {
+        let labelled = self.unit.interner().find(name.as_bytes()).and_then(|symbol| self.labelled.get(&symbol));
+        let labelled = labelled.cloned().unwrap_or_default().into_iter().filter(|other| Some(*other) != definition);
+        for other in self.redeclarations(from, &name, definition.filter(|_| !provided)).into_iter().chain(labelled) {
             self.reach(other, Extent::Whole, edge(EdgeKind::Declaration));
         }
         match definition {

@@ -15,6 +15,25 @@ use crate::unit::{live, pragmas};
 use super::walk::Walk;
 use super::{Edge, EdgeKind};
 
+/// The declarations that give a function or object another symbol (`int f(void) asm("g")`; GCC manual, "Asm Labels"), by its
+/// name: wherever one stands, it holds for the unit.
+pub(super) fn labelled(unit: &Expanded, outline: &Outline) -> BTreeMap<Symbol, Vec<StatementId>> {
+    let words = [&b"asm"[..], b"__asm__", b"__asm"].map(|word| unit.interner().find(word));
+    let mut found: BTreeMap<Symbol, Vec<StatementId>> = BTreeMap::new();
+    for at in (0..unit.tokens.len()).filter(|at| words.contains(&Some(unit.tokens[*at].symbol))) {
+        let index = outline.statements.partition_point(|statement| statement.end as usize <= at);
+        let id = StatementId(index as u32);
+        let Some(statement) = outline.statements.get(index) else { break };
+        if (statement.start as usize) < at && at < outline.signature_end(unit, id) as usize {
+            let names = outline.names[index].iter();
+            for name in names.filter(|name| matches!(name.role, Role::Function | Role::Prototype | Role::Variable)) {
+                found.entry(name.symbol).or_default().push(id);
+            }
+        }
+    }
+    found
+}
+
 /// The unit's statements by what they say.
 #[derive(Default)]
 pub(super) struct Written {

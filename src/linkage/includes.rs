@@ -453,8 +453,8 @@ pub fn brought(closure: &Closure, includes: &[Include], own: &[&str], module: &R
     Ok(Brought { files: (0..closure.files.len() as u32).filter(is_there).collect(), macros: named.collect() })
 }
 
-/// What public headers have for the unit and not for the module, which reads them under MODULE: the names that the closure
-/// needs of them.
+/// What public headers have for the unit and not for the module: the names that the closure needs of them. The module reads
+/// them under MODULE; and a header may not go together with those of its template (asm/unistd_32.h).
 pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<String>> {
     let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
     let stub = module.written(&all)?;
@@ -468,12 +468,39 @@ pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Re
     let defined: BTreeSet<String> = defined.map(|definition| unit.interner().string(definition.name)).collect();
     let public = |file: u32| closure.files[file as usize].class == Class::Public;
     let nodes = closure.graph.node_weights().filter(|node| !node.copied && public(node.position.file));
-    let names = nodes.flat_map(|node| &node.names).filter(|(name, role)| !declared.contains(&(name.clone(), role.is_tag())));
+    let names =
+        nodes.flat_map(|node| &node.names).filter(|(name, role)| !declared.contains(&(name.clone(), role.is_tag())));
     let used = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
     let macros = used.filter(|definition| {
         public(definition.position.file) && definition.undefined.is_none() && !defined.contains(&definition.name)
     });
-    Ok(names.map(|(name, _)| name.clone()).chain(macros.map(|definition| definition.name.clone())).collect())
+    let mut hidden: BTreeSet<String> = names.map(|(name, _)| name.clone()).collect();
+    hidden.extend(macros.map(|definition| definition.name.clone()));
+    let apart = apart(closure, includes, own, module)?;
+    let nodes = closure.graph.node_weights().filter(|node| !node.copied && apart.contains(&node.position.file));
+    hidden.extend(nodes.flat_map(|node| &node.names).map(|(name, _)| name.clone()));
+    let macros = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
+    let macros = macros.filter(|definition| apart.contains(&definition.position.file));
+    hidden.extend(macros.map(|definition| definition.name.clone()));
+    Ok(hidden)
+}
+
+/// Headers that compile alone and not before what the template includes, which does.
+fn apart(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<u32>> {
+    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
+    let template: Vec<Include> = templates(own).collect();
+    if template.is_empty() || module.compiles(&all)? || !module.compiles(&template)? {
+        return Ok(BTreeSet::new());
+    }
+    let names = Names { closure, source: module.source };
+    let mut apart = BTreeSet::new();
+    for include in includes {
+        let both: Vec<Include> = std::iter::once(include.clone()).chain(templates(own)).collect();
+        if module.compiles(std::slice::from_ref(include))? && !module.compiles(&both)? {
+            apart.extend((0..closure.files.len() as u32).filter(|file| names.of(*file) == include.name));
+        }
+    }
+    Ok(apart)
 }
 
 impl Reading<'_> {

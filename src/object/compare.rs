@@ -332,8 +332,8 @@ impl Body<'_> {
             0 => inside,
             _ => section.landmarks.range(..=inside).next_back().copied().unwrap_or(0),
         };
-        let end = section.landmarks.range(start + 1..section.size).next().copied().unwrap_or(section.size);
-        let contents = self.contents(index, start as i64, end - start, depth);
+        let end = section.landmarks.range(start + 1..).next().copied().unwrap_or(section.size).min(section.size);
+        let contents = self.contents(index, start as i64, end.saturating_sub(start), depth);
         Item::To(if distance == 0 { contents } else { format!("{contents}{:+}", offset - start as i64) })
     }
 
@@ -343,7 +343,7 @@ impl Body<'_> {
         const DEEPEST: u32 = 3;
         let section = &self.facts.sections[index];
         let start = u64::try_from(offset).unwrap_or(0).min(section.data.len() as u64);
-        let end = (start + size).min(section.data.len() as u64);
+        let end = start.saturating_add(size).min(section.data.len() as u64);
         if depth > DEEPEST {
             return "deeper".into();
         }
@@ -426,7 +426,7 @@ impl Body<'_> {
         let bytes = section.data.get(start as usize..end as usize).unwrap_or_default().to_vec();
         self.items.push(Item::Bytes(bytes));
         // What is relocated there is the end of a call or jump.
-        let relocations = section.relocations.range(start..end);
+        let relocations = section.relocations.range(start..end.max(start));
         let places: Vec<Place> = relocations.map(|(at, r)| r.from_instruction(*at, at + 4)).collect();
         places.iter().for_each(|place| self.place(place, 0));
     }

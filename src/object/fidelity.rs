@@ -371,7 +371,7 @@ impl Comparison<'_> {
         let facts = self.facts;
         let section = &facts.sections[index];
         let (start, end) = match facts.object_at(index, offset) {
-            Some(object) if object.size > 0 => (object.offset, object.offset + object.size),
+            Some(object) if object.size > 0 => (object.offset, object.offset.saturating_add(object.size)),
             _ => {
                 let start = u64::try_from(offset).unwrap_or(0).min(section.size);
                 // Code may name what lies behind the last object: the end of a loop.

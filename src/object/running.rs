@@ -89,7 +89,7 @@ impl<'k> Running<'k> {
         match &self.contents {
             Contents::Linked(_) => None,
             Contents::Relocatable(sections) => {
-                Some(sections.get(section as usize)?.relocations.range(address..address + length).count())
+                Some(sections.get(section as usize)?.relocations.range(address..address.saturating_add(length)).count())
             }
         }
     }

@@ -324,7 +324,7 @@ fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {
         .items
         .iter()
         .filter(|item| item.section == Section::Types)
-        .partition(|item| item.kind == "macro" && item.order < last_include);
+        .partition(|item| item.kind == "macro" && item.order < last_include && !item.behind_headers);
     top.extend(early.iter().map(|item| (item.order, true, format!("{}{}", provenance(item), item.text))));
     top.sort_by_key(|(order, ..)| *order);
     let mut text = String::new();

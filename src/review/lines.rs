@@ -117,6 +117,7 @@ mod tests {
         Item {
             section: Section::Code,
             order: line,
+            behind_headers: false,
             name: "x".into(),
             kind,
             file: "a.c".into(),

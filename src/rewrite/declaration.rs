@@ -76,6 +76,7 @@ fn item(closure: &Closure, index: NodeIndex, name: String, text: String, edits: 
     Item {
         section: Section::Externals,
         order: node.position.order,
+        behind_headers: false,
         name,
         kind: "declaration",
         file: closure.files[node.position.file as usize].path.clone(),

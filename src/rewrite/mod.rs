@@ -48,6 +48,9 @@ pub struct Item {
     /// Place in the original unit; items of a section are in this order.
     #[serde(skip)]
     pub order: u32,
+    /// Does it stand behind all headers, wherever the unit has it?
+    #[serde(skip)]
+    pub behind_headers: bool,
     /// The name that a reader looks for.
     pub name: String,
     /// `macro`, `type`, `function`, `target`, `data`, `declaration`.
@@ -321,7 +324,15 @@ fn copied(
                     edits.push(format!("{declared} is named {new_name}"));
                 }
                 let start = place(sources, node.position)?;
-                specifiers(closure, (node, &new_name), naming.shared, &text.text, start..at, &mut replacements, &mut edits);
+                specifiers(
+                    closure,
+                    (node, &new_name),
+                    naming.shared,
+                    &text.text,
+                    start..at,
+                    &mut replacements,
+                    &mut edits,
+                );
             }
             (None, Some(_)) if naming.distinct.contains_key(declared) => {
                 return refuse(
@@ -343,7 +354,15 @@ fn copied(
                 edits.push(format!("{} is written out, for it makes {declared}, which is named {new_name}", out.name));
                 if out.tokens.0 > 0 {
                     let start = place(sources, node.position)?;
-                    specifiers(closure, (node, &new_name), naming.shared, &text.text, start..at, &mut replacements, &mut edits);
+                    specifiers(
+                        closure,
+                        (node, &new_name),
+                        naming.shared,
+                        &text.text,
+                        start..at,
+                        &mut replacements,
+                        &mut edits,
+                    );
                 }
             }
             (None, None) => {
@@ -374,6 +393,7 @@ fn copied(
         preamble: redefinitions.unwrap_or_default(),
         section,
         order: group.start.order,
+        behind_headers: false,
         name,
         kind,
         file: closure.files[first.position.file as usize].path.clone(),
@@ -492,7 +512,7 @@ pub fn early_macros(closure: &Closure, sources: &mut Sources) -> Result<Vec<(u32
     let used = closure.groups.iter().flat_map(|group| &group.macros);
     let all = used.chain(&closure.asked).copied().collect();
     let items = macro_items(closure, sources, &all, (&BTreeMap::new(), None))?;
-    Ok(items.into_iter().map(|item| (item.order, item.text)).collect())
+    Ok(items.into_iter().filter(|item| !item.behind_headers).map(|item| (item.order, item.text)).collect())
 }
 
 /// Macros of source files and private headers that a declaration spells, at any depth.
@@ -555,6 +575,7 @@ fn macro_items(
         let item = |section: Section, position: crate::unit::place::Position, text: String| Item {
             section,
             order: position.order,
+            behind_headers: definition.copied && file.class == Class::Public,
             name: definition.name.clone(),
             kind: "macro",
             file: file.path.clone(),
@@ -610,6 +631,7 @@ fn undefined(name: &str) -> Item {
         section: Section::Types,
         // Behind the headers.
         order: u32::MAX,
+        behind_headers: true,
         name: name.into(),
         kind: "macro",
         file: String::new(),
@@ -642,6 +664,7 @@ fn forward_declarations(closure: &Closure, brought: Option<&BTreeSet<u32>>) -> V
         .map(|mention| Item {
             section: Section::Types,
             order: 0,
+            behind_headers: false,
             name: mention.name.clone(),
             kind: "type",
             file: String::new(),

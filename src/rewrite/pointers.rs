@@ -42,16 +42,17 @@ pub fn edits(closure: &Closure, node: &Node, naming: &Naming) -> Vec<String> {
 /// Does copied data have its address from the start? What a pointer leads to is no constant.
 pub fn is_in_initialiser(closure: &Closure, name: &str) -> bool {
     let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
-    copied.filter(|node| node.names.iter().any(|(_, role)| matches!(role, Role::Function | Role::Variable))).any(|node| {
-        let words = node.tokens[node.signature_tokens..].iter();
-        let words: Vec<&str> =
-            words.map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).collect();
-        match node.names.iter().any(|(_, role)| *role == Role::Variable) {
-            true => words.contains(&name),
-            // A function's static variables.
-            false => in_static(&words, name),
-        }
-    })
+    copied.filter(|node| node.names.iter().any(|(_, role)| matches!(role, Role::Function | Role::Variable))).any(
+        |node| {
+            let words = node.tokens[node.signature_tokens..].iter();
+            let words: Vec<&str> = words.map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).collect();
+            match node.names.iter().any(|(_, role)| *role == Role::Variable) {
+                true => words.contains(&name),
+                // A function's static variables.
+                false => in_static(&words, name),
+            }
+        },
+    )
 }
 
 /// Does a macro of the source's make a string of the name where the program runs (fortify's messages)? The string would
