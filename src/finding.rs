@@ -102,6 +102,8 @@ registry! {
     INCLUDE_OUTSIDE Refuse "include-outside" "The patched source includes a file outside of the kernel's trees: what it means would be decided by each machine's own file."
     MACRO_CLASH Refuse "macro-clash" "Copied text defines a macro whose name the module's own code uses: its tables, or what registers them and asks for the kernel's build. Rename it in the patch, or write that part by hand."
     FUNCTION_ELSEWHERE Refuse "function-elsewhere" "The patch defines a function that the running kernel has from another place: it moves it, overrides a weak one, or makes an alias of it. Callers all over the kernel go on calling the old one. Leave the function where it is in the livepatch's patch, and change its code there."
+    FUNCTION_REMOVED Note "function-removed" "The patch removes a function that other files may call. The running kernel keeps it, and its callers there go on calling it. Where that matters, replace it in the livepatch's patch by one that does what they should."
+    MODINFO_CHANGED Note "modinfo-changed" "The patch changes an alias, a parameter's description or the like, which user space reads from the module's file; a livepatch leaves that as it is."
     MISSING_DEFINITION Refuse "missing-definition" "Something that the module has to contain is not defined in the patched source."
     LAYOUT_CHANGED Refuse "layout-changed" "The patch changes the layout or the meaning of a type that objects of the running kernel already have. Keep the old layout and put new members into shadow variables (Documentation/livepatch/shadow-vars.rst)."
     TYPE_CHANGED Note "type-changed" "A type is written otherwise, but no member moves, grows or changes its type: objects that exist stay right."
@@ -160,7 +162,7 @@ registry! {
     // Reading and applying patches (`patch`).
     PATCH_OFFSET Note "patch-offset" "A hunk was applied at another line than the patch says; its context is complete."
     PATCH_PLACE_UNSURE Judge "patch-place-unsure" "A hunk was applied at another line than the patch says, and its lines occur more than once in the file."
-    FILE_IGNORED Note "file-ignored" "The patch also changes a file that no kernel code depends on (documentation, tests); it doesn't matter to the livepatch."
+    FILE_IGNORED Note "file-ignored" "The patch also changes a file that no code of this kernel depends on (documentation, tests, what its configuration doesn't build); it doesn't matter to the livepatch."
     // Object code and the affected set.
     OBJECT_INVALID Refuse "object-invalid" "An object file of the kernel's own build can't be read; only x86-64 ELF objects can."
     SYMBOL_MISSING Refuse "symbol-missing" "The running kernel has no symbol of this name in the object; is it the kernel that the sources are of?"

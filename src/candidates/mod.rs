@@ -10,12 +10,12 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::cache::{self, Key};
-use crate::finding::{FILE_NOT_BUILT, Finding, Result, UNIT_NOT_THERE, io};
+use crate::finding::{FILE_IGNORED, FILE_NOT_BUILT, FILE_NOT_LIVEPATCHABLE, Finding, Result, UNIT_NOT_THERE, io};
 use crate::kernel::command::CompileCommand;
 use crate::kernel::{Kernel, Origin};
 use crate::patch::FileState;
@@ -186,6 +186,16 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
         let message = format!("{name} does not build {file}, nor anything that includes it: it doesn't have the code");
         return Err(Finding::new(FILE_NOT_BUILT, message).at(file.as_str(), None).into());
     }
+    for (file, including) in included.iter().zip(&includers.sets).filter(|(file, _)| file.ends_with(".c")) {
+        if let Some(makefile) = builds_by(kernel.source(), file) {
+            let message = format!("{file} can't be livepatched: it is a program that builds the kernel ({makefile})");
+            return Err(Finding::new(FILE_NOT_LIVEPATCHABLE, message).at(file.as_str(), None).into());
+        }
+        if including.is_empty() {
+            let message = format!("{file} is ignored: {} does not build it", kernel.descriptor.name);
+            candidates.findings.push(Finding::new(FILE_IGNORED, message).at(file.as_str(), None));
+        }
+    }
     if !includers.missing.is_empty() {
         let message = format!(
             "the build generates these sources, which are not there, so that nobody has looked at whether they include a \
@@ -195,6 +205,18 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
         candidates.findings.push(Finding::new(UNIT_NOT_THERE, message));
     }
     Ok(candidates)
+}
+
+/// The makefile that makes a program for the build of a source file (Documentation/kbuild/makefiles.rst, `hostprogs`).
+fn builds_by(source: &Path, file: &str) -> Option<String> {
+    let (folder, name) = file.rsplit_once('/').unwrap_or((".", file));
+    let program = name.strip_suffix(".c")?;
+    let makefiles = ["Kbuild", "Makefile"].map(|name| format!("{folder}/{name}"));
+    makefiles.into_iter().find(|path| {
+        let text = std::fs::read_to_string(source.join(path)).unwrap_or_default().replace("\\\n", " ");
+        let programs = text.lines().filter(|line| line.trim_start().starts_with("hostprogs"));
+        programs.into_iter().any(|line| line.split_whitespace().any(|word| word == program))
+    })
 }
 
 /// The sources of units that other files include, too. It takes a look at all files, which is kept where the tree can't

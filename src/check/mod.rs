@@ -559,6 +559,10 @@ fn without_addressable<'a>(words: &[Word<'a>]) -> Vec<Word<'a>> {
     let mut kept = Vec::with_capacity(words.len());
     let mut at = 0;
     while at < words.len() {
+        if is_key_kept(words[at].0) {
+            at += 1;
+            continue;
+        }
         if words[at].0 == "(" && words.get(at + 1).is_some_and(|word| word.0 == "{") {
             if let Some((inner, end)) = lone_expression(words, at) {
                 kept.extend_from_slice(inner);
@@ -573,6 +577,13 @@ fn without_addressable<'a>(words: &[Word<'a>]) -> Vec<Word<'a>> {
         at += 1;
     }
     kept
+}
+
+/// The same in assembly, for calls that assembly makes: `".global __SCK__f;"` (arch/x86/include/asm/xen/hypercall.h,
+/// `__ADDRESSABLE_xen_hypercall`; modules have nothing in its place).
+fn is_key_kept(text: &str) -> bool {
+    let key = text.strip_prefix("\".global __SCK__").and_then(|rest| rest.strip_suffix(";\""));
+    key.is_some_and(|key| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_'))
 }
 
 /// Is there such a pointer's declaration at a place? Then what is behind it.
@@ -627,6 +638,9 @@ mod tests {
         assert!(differ(format!("return ( {{ {POINTER} g ( ) ; ( & f ) ; }} ) ( ) ;"), module).is_some());
         assert!(differ("return ( { ; ( & f ) ; } ) ( ) ;".into(), module).is_some());
         assert!(differ(format!("return ( {{ {POINTER} ; ( & g ) ; }} ) ( ) ;"), module).is_some());
+        let call = "asm volatile ( \"call __SCT__f\" ) ;";
+        assert_eq!(differ("asm volatile ( \".global __SCK__f;\" \"call __SCT__f\" ) ;".into(), call), None);
+        assert!(differ("asm volatile ( \".global __SCK__f; nop;\" \"call __SCT__f\" ) ;".into(), call).is_some());
         let message = |name: &str| format!("\"min({name}) signedness error\"");
         assert!(
             is_message_of(&message("x"), &message("(*klpe_x)")) && !is_message_of(&message("x"), &message("(*klpe_y)"))

@@ -16,6 +16,9 @@ use lang_c::visit::{self, Visit};
 /// Brackets within brackets; libclang refuses more as well (-fbracket-depth). lang-c's time grows with the square of them.
 const NESTING: u32 = 256;
 
+/// Signs in a row (`- - -x`): lang-c tries each of them as a half of `--` and alone, one within the other.
+const SIGNS: u32 = 16;
+
 /// Bytes of stack: lang-c's parser is recursive, and macros of the kernel nest a hundred deep.
 const STACK: usize = 512 << 20;
 
@@ -37,9 +40,14 @@ pub fn functions(
 ) -> Result<(Vec<Function>, BTreeSet<String>), String> {
     let mut own = Own::of(preprocessed, file);
     let overwritten = overwrite(&mut own.text);
-    let mut depth = 0u32;
+    let (mut depth, mut signs) = (0u32, 0u32);
     for (start, end) in words(&own.text) {
-        match &own.text[start..end] {
+        let word = &own.text[start..end];
+        signs = if matches!(word, b"-" | b"+") { signs + 1 } else { 0 };
+        if signs > SIGNS {
+            return Err(format!("line {}: more than {SIGNS} signs in a row", own.line(start)));
+        }
+        match word {
             b"(" | b"[" | b"{" => depth += 1,
             b")" | b"]" | b"}" => depth = depth.saturating_sub(1),
             _ => {}

@@ -24,6 +24,8 @@ const EXAMPLES: &[(Id, &str)] = &[
     (INCLUDE_OUTSIDE, "The patch adds `#include \"/etc/config.h\"`."),
     (MACRO_CLASH, "The patch adds `#define strcmp(a, b) ...`, by which the module would take every build of the kernel for its own."),
     (FUNCTION_ELSEWHERE, "The patch adds `arch_asym_cpu_priority()` beside the weak one of kernel/sched/fair.c."),
+    (FUNCTION_REMOVED, "The patch removes `arch_asym_cpu_priority()`; kernel/sched/fair.c has a weak one."),
+    (MODINFO_CHANGED, "The patch removes a `MODULE_ALIAS()`."),
     (MISSING_DEFINITION, "The patch calls `helper()`, which it adds to a file that this kernel doesn't build."),
     (LAYOUT_CHANGED, "`struct epitem { ...; struct rcu_head rcu; }`: a member is added to a struct that the kernel has allocated long ago."),
     (TYPE_CHANGED, "`unsigned flags;` becomes `unsigned int flags;`."),

@@ -162,6 +162,7 @@ pub fn compiled(
         let after_functions = functions(&after);
         let mut affected = affected_set(&changes, (&before, &after), (symbols, &layout), &command.object);
         affected.findings.extend(whole::elsewhere(kernel, &command, &changes, &after_functions)?);
+        affected.findings.extend(whole::modinfo(&command, &before.facts, &after.facts));
         let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
         let texts = Texts { before: preprocessed, after: expanded_to(index) };
         units.push(UnitPlan {

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::closure::Closure;
-use crate::finding::{ADDED_LEFT_OUT, FUNCTION_ELSEWHERE, Finding, INCLUDE_OUTSIDE, MACRO_CLASH, Result};
+use crate::finding::{
+    ADDED_LEFT_OUT, FUNCTION_ELSEWHERE, FUNCTION_REMOVED, Finding, INCLUDE_OUTSIDE, MACRO_CLASH, MODINFO_CHANGED,
+    Result,
+};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::VMLINUX;
+use crate::object::facts::Facts;
 use crate::rewrite::Item;
 use crate::unit::changes::Changes;
 use crate::unit::lex;
@@ -34,10 +38,43 @@ pub fn elsewhere(
             }
         }
     }
-    for name in changes.removed_functions.iter().filter(|name| after.contains(*name)) {
+    let (aliases, gone): (Vec<&String>, _) = changes.removed_functions.iter().partition(|name| after.contains(*name));
+    for name in aliases {
         finding(format!("{name} is no function of its own any more after the patch, but another name of one"));
     }
+    for name in gone {
+        if kernel.symbols(&command.object)?.named(name).any(|symbol| symbol.is_global()) {
+            let message = format!(
+                "the patch removes {name}, which the running kernel keeps: who calls it from elsewhere goes on calling it, \
+                 be it that another file has a weak one that would take its place"
+            );
+            findings.push(Finding::new(FUNCTION_REMOVED, message).at(command.source.as_str(), None));
+        }
+    }
     Ok(findings)
+}
+
+/// What the unit says of its module (include/linux/moduleparam.h, `MODULE_INFO`) with the patch and not without it, or the
+/// other way round: `alias=`, `parm=`, ...
+pub fn modinfo(command: &CompileCommand, before: &Facts, after: &Facts) -> Option<Finding> {
+    let told = |facts: &Facts| -> BTreeSet<String> {
+        let sections = facts.sections.iter().filter(|section| section.name == ".modinfo");
+        let texts = sections.flat_map(|section| section.data.split(|byte| *byte == 0)).filter(|text| !text.is_empty());
+        texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    };
+    let (before, after) = (told(before), told(after));
+    let list = |sign: &str, of: &BTreeSet<String>, other: &BTreeSet<String>| -> Vec<String> {
+        of.difference(other).map(|text| format!("{sign}{text}")).collect()
+    };
+    let differing = [list("-", &before, &after), list("+", &after, &before)].concat();
+    (!differing.is_empty()).then(|| {
+        let message = format!(
+            "the patch changes what modinfo says of {}, which is read from its file and stays: {}",
+            command.object,
+            differing.join(", ")
+        );
+        Finding::new(MODINFO_CHANGED, message).at(command.source.as_str(), None)
+    })
 }
 
 /// What the patch adds and no part of the module has.

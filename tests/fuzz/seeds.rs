@@ -344,6 +344,7 @@ pub fn hard(name: &str) -> Vec<Vec<u8>> {
         "reading" => vec![
             deep("(", ")"),
             deep("{", "}"),
+            format!("int f(int x) {{ return {}{{; }}", "-".repeat(60)).into_bytes(),
             deep("- ", ""),
             format!("int f(void) {{ {} }}\n", "if (1) ".repeat(50_000)).into_bytes(),
             format!("int f(void) {{ {}; {} }}\n", "{".repeat(50_000), "}".repeat(50_000)).into_bytes(),
