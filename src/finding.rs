@@ -116,7 +116,7 @@ registry! {
     NOTHING_CHANGED Refuse "nothing-changed" "After preprocessing, no function of this kernel differs: the patch changes only comments, or code that this configuration leaves out."
     TOKENS_DIFFER Refuse "tokens-differ" "What the compiler would see of the emitted C is not what it sees of the (patched) source (translation validation)."
     MODULE_DOES_NOT_COMPILE Refuse "module-does-not-compile" "The emitted C doesn't compile with the flags of the unit that it was copied from: a fault of the tool, please report it. After an edit by hand, the edit's fault."
-    TARGET_NOT_SPELLED Refuse "target-not-spelled" "A function to replace is defined by a macro that the tool doesn't know how to rename."
+    TARGET_NOT_SPELLED Refuse "target-not-spelled" "The name of a function to replace is made by macros in such a way that their output can't be written out in its place."
     STATIC_LOCAL Refuse "static-local" "A copied function has a static variable whose value must be shared with the running kernel, and the copy can't be made to use the kernel's: its symbol can't be told, or the patch changes how it is declared. Write it by hand, or allow that the livepatch has one of its own, which starts anew."
     NOT_RELOADABLE Warning "not-reloadable" "Code of the livepatch refers by klp relocations to symbols of the module that it patches (with --no-reload, or where no pointer can stand in: the name means something else too, or the function has no ENDBR and the kernel has IBT); this kernel doesn't clear those, so that module can't be loaded a second time while the livepatch is there."
     MODULE_UNIDENTIFIED Note "module-unidentified" "Nothing in the target module tells its build apart, so the livepatch can't refuse another build of it."

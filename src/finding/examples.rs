@@ -38,7 +38,7 @@ const EXAMPLES: &[(Id, &str)] = &[
     (NOTHING_CHANGED, "The patch mends a comment, or code under `#ifdef CONFIG_X` where X is off."),
     (TOKENS_DIFFER, "A header that the module includes expands a macro otherwise for modules (`#ifdef MODULE`)."),
     (MODULE_DOES_NOT_COMPILE, "Copied code needs a declaration that the tool left out."),
-    (TARGET_NOT_SPELLED, "`DEFINE_SHOW(foo)` makes the function `foo_show`, which is to be replaced."),
+    (TARGET_NOT_SPELLED, "Two macros make the head of `foo_show()` together, and other functions' heads too."),
     (STATIC_LOCAL, "`static int count;` in a patched function, where the patch makes it `static long count;`."),
     (NOT_RELOADABLE, "`create --no-reload` for a module whose own functions the copied code calls."),
     (MODULE_UNIDENTIFIED, "The target module was built without `CONFIG_MODULE_SRCVERSION_ALL`."),
