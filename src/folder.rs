@@ -98,7 +98,12 @@ fn patch_path(index: usize, name: &str) -> String {
 
 /// Could `create` have written a module of this name? It names files.
 fn is_module_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    !name.is_empty() && name.chars().all(is_of_module_name)
+}
+
+/// Characters that Kbuild, C and sysfs take in a module's name (`-` as `_`).
+pub fn is_of_module_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 }
 
 /// May people edit a file of this name? The others are the program's own account of what it did.

@@ -7,7 +7,7 @@ use klp_extract::kernel::command::CompileCommand;
 use klp_extract::kernel::symbols::{Symbol, SymbolTable};
 use klp_extract::object::compile;
 use klp_extract::object::facts::Facts;
-use klp_extract::object::layout::sympos;
+use klp_extract::object::layout::{Layout, sympos};
 
 const UNIT: &str = "
 int use(int *);
@@ -56,7 +56,7 @@ fn table(facts: &Facts, section: impl Fn(usize) -> u32, extra: &[(&str, u64, u32
 }
 
 fn position(facts: &Facts, table: &SymbolTable, name: &str, is_function: bool) -> Result<u32, Id> {
-    match sympos(name, is_function, facts, table) {
+    match sympos(name, is_function, facts, &Layout::of(facts, table), table) {
         Ok(sympos) => Ok(sympos.position),
         Err(Error::Refused(findings)) => Err(findings[0].id),
     }

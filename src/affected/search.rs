@@ -62,7 +62,7 @@ impl<'a> Search<'a> {
         // A name with a dot is GCC's: the symbol may be there, but with another signature.
         let obstacle = if name.contains('.') { Obstacle::Clone } else { Obstacle::NoSite };
         if function.ftrace_site && obstacle == Obstacle::NoSite {
-            match layout::sympos_in(name, true, facts, self.input.layout, self.input.symbols) {
+            match layout::sympos(name, true, facts, self.input.layout, self.input.symbols) {
                 Ok(sympos) => {
                     let name = self.defined_name(id, name);
                     self.targets.insert(name, sympos.position);

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::affected::forest;
 use crate::finding::{self, Result, Severity, USAGE, io, refuse};
+use crate::folder::is_of_module_name;
 use crate::linkage::pointers::Symbols;
 use crate::pipeline::Options;
 
@@ -111,6 +112,6 @@ pub(super) fn allowed(pair: &str) -> Result<(String, String)> {
 
 /// A name that Kbuild, C and sysfs take.
 fn module_name(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+    let plain = |c: char| if is_of_module_name(c) { c } else { '-' };
     name.chars().map(plain).take(NAME_LENGTH).collect()
 }

@@ -119,7 +119,7 @@ impl<'a> Resolver<'a> {
     /// Functions and objects of the unit that the running kernel has under their plain names, so that the module can
     /// refer to them. What a function's symbol can't tell apart is copied instead; data never is.
     pub fn provided(&self, copied: &BTreeSet<String>) -> BTreeSet<String> {
-        let function = |name: &str| layout::sympos_in(name, true, self.facts, self.layout, self.running.table).is_ok();
+        let function = |name: &str| layout::sympos(name, true, self.facts, self.layout, self.running.table).is_ok();
         let functions = self.facts.functions.iter().filter(|f| f.cold_of.is_none()).map(|f| f.name.as_str());
         let functions = functions.filter(|name| !copied.contains(*name) && function(name));
         let objects =
@@ -147,7 +147,7 @@ impl<'a> Resolver<'a> {
             if !is_local && let Some(external) = self.export(name).filter(|e| e.object == self.running.object) {
                 return Ok(external);
             }
-            let found = layout::sympos_in(name, is_function, self.facts, self.layout, self.running.table)?;
+            let found = layout::sympos(name, is_function, self.facts, self.layout, self.running.table)?;
             return Ok(self.relocation(name, self.running.object, found.position));
         }
         if let Some(external) = self.export(name) {
@@ -175,7 +175,7 @@ impl<'a> Resolver<'a> {
     /// The running kernel's object for a function's static variable, under a name of the module's; `symbol` is the unit's
     /// (`count.3`). Refused too where the object lies elsewhere than this symbol: the numbers are then another build's.
     pub fn static_local(&self, name: &str, symbol: &str) -> Result<External> {
-        let found = layout::sympos_in(symbol, false, self.facts, self.layout, self.running.table)?;
+        let found = layout::sympos(symbol, false, self.facts, self.layout, self.running.table)?;
         let object = self.facts.object_named(symbol);
         let place = object.and_then(|object| self.layout.place(object.section, object.offset));
         if place.is_some_and(|(_, address)| address != found.address) {

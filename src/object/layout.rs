@@ -167,12 +167,7 @@ fn own_symbols(facts: &Facts) -> impl Iterator<Item = (&str, bool, Binding, usiz
 ///
 /// Refused: no such symbol; several, and none or more than one fits the object's layout; a weak function whose name belongs
 /// to another object's code.
-pub fn sympos(name: &str, is_function: bool, facts: &Facts, table: &SymbolTable) -> Result<Sympos> {
-    sympos_in(name, is_function, facts, &Layout::of(facts, table), table)
-}
-
-/// As [`sympos`], with the layout at hand.
-pub fn sympos_in(name: &str, is_function: bool, facts: &Facts, layout: &Layout, table: &SymbolTable) -> Result<Sympos> {
+pub fn sympos(name: &str, is_function: bool, facts: &Facts, layout: &Layout, table: &SymbolTable) -> Result<Sympos> {
     let own: Vec<_> = own_symbols(facts).filter(|s| s.0 == name && s.1 == is_function).collect();
     let Some((_, _, binding, section, offset)) = own.first().copied() else {
         return refuse(SYMBOL_MISSING, format!("the recompiled object does not define {name}"));

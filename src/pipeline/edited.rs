@@ -361,7 +361,7 @@ fn verified(kernel: &Kernel, plan: &Plan, entry: &Entry, known: Option<&Entry>) 
         let facts = &unit.before.facts;
         let is_function = facts.named(symbol).is_some();
         (is_function || facts.object_named(symbol).is_some())
-            .then(|| layout::sympos_in(symbol, is_function, facts, &unit.layout, kernel.symbols(object)?))
+            .then(|| layout::sympos(symbol, is_function, facts, &unit.layout, kernel.symbols(object)?))
     });
     let derived: Vec<u64> = derived.filter_map(|found| found.ok()).map(|found| found.position.into()).collect();
     Ok(match derived.as_slice() {

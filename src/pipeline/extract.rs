@@ -27,7 +27,7 @@ use crate::unit::gcc;
 use super::module::{OfHeaders, UnitPlace, closed, copy_findings, roots};
 use super::names::PREFIX;
 use super::statics;
-use super::units::{self, affected_set, declaration_findings, overlaid};
+use super::units::{affected_set, declaration_findings, overlaid};
 use super::{Applied, Patched, Texts, UnitPlan, settle};
 
 /// A unit of a program, and where it is compiled.
@@ -126,21 +126,8 @@ pub fn extracted(
 ) -> Result<Extraction> {
     let Project { source, build, command } = project;
     let Compared { applied, changes, before, after, texts } = compared;
-    let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
-    let after_functions = units::functions(&after);
-    let (command_of_unit, report) = (command.clone(), Origin::OnDemand);
     let layout = Layout::of(&before.facts, running.table);
-    let unit = UnitPlan {
-        command: command_of_unit,
-        changes,
-        before,
-        layout,
-        after_objects,
-        after_functions,
-        report,
-        affected,
-        texts,
-    };
+    let unit = UnitPlan::new((command.clone(), changes), (before, layout, Origin::OnDemand), &after, affected, texts);
     let mut findings = Vec::new();
     let resolver = Resolver::new(running, &unit.before.facts, &unit.layout);
     let overlay = &applied.overlay;

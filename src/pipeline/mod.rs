@@ -111,6 +111,31 @@ pub struct UnitPlan {
     pub texts: Texts,
 }
 
+impl UnitPlan {
+    /// `after` is the patched version, compiled; the others are the fields.
+    pub fn new(
+        (command, changes): (CompileCommand, Changes),
+        (before, layout, report): (Compiled, Layout, Origin),
+        after: &Compiled,
+        affected: Affected,
+        texts: Texts,
+    ) -> UnitPlan {
+        let functions = after.facts.functions.iter();
+        let aliases = functions.clone().flat_map(|function| function.aliases.iter().map(|(name, _)| name));
+        UnitPlan {
+            command,
+            changes,
+            before,
+            layout,
+            after_objects: after.facts.objects.iter().map(|object| object.name.clone()).collect(),
+            after_functions: functions.map(|function| &function.name).chain(aliases).cloned().collect(),
+            report,
+            affected,
+            texts,
+        }
+    }
+}
+
 /// A unit as `gcc -E` leaves it, in files of the scratch folder.
 #[derive(Debug, Clone)]
 pub struct Texts {

@@ -159,32 +159,15 @@ pub fn compiled(
         let report = origin::origin(&options.ipa_clones, &command, trees, &before.clones)?;
         let layout = Layout::in_kernel(&before.facts, kernel, &command.object)?;
         let symbols = kernel.symbols(&command.object)?;
-        let after_functions = functions(&after);
-        let mut affected = affected_set(&changes, (&before, &after), (symbols, &layout), &command.object);
-        affected.findings.extend(whole::elsewhere(kernel, &command, &changes, &after_functions)?);
-        affected.findings.extend(whole::modinfo(&command, &before.facts, &after.facts));
-        let after_objects = after.facts.objects.iter().map(|object| object.name.clone()).collect();
+        let affected = affected_set(&changes, (&before, &after), (symbols, &layout), &command.object);
         let texts = Texts { before: preprocessed, after: expanded_to(index) };
-        units.push(UnitPlan {
-            command,
-            changes,
-            before,
-            layout,
-            after_objects,
-            after_functions,
-            report,
-            affected,
-            texts,
-        });
+        let mut unit = UnitPlan::new((command, changes), (before, layout, report), &after, affected, texts);
+        let told = whole::elsewhere(kernel, &unit)?;
+        unit.affected.findings.extend(told);
+        unit.affected.findings.extend(whole::modinfo(&unit.command, &unit.before.facts, &after.facts));
+        units.push(unit);
     }
     Ok(units)
-}
-
-/// Names of the functions of an object, aliases too.
-pub(super) fn functions(compiled: &Compiled) -> BTreeSet<String> {
-    let functions = compiled.facts.functions.iter();
-    let aliases = functions.clone().flat_map(|function| function.aliases.iter().map(|(name, _)| name));
-    functions.map(|function| &function.name).chain(aliases).cloned().collect()
 }
 
 /// The unit as the kernel has it, compiled; once for all runs.

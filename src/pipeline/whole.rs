@@ -12,7 +12,6 @@ use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::VMLINUX;
 use crate::object::facts::Facts;
 use crate::rewrite::Item;
-use crate::unit::changes::Changes;
 use crate::unit::lex;
 use crate::unit::live::Extent;
 use crate::unit::place::Class;
@@ -20,13 +19,8 @@ use crate::unit::place::Class;
 use super::UnitPlan;
 
 /// Functions that the patch defines where the running kernel has them from elsewhere, or no longer defines but has as aliases.
-/// `after` are the names in the patched unit's object.
-pub fn elsewhere(
-    kernel: &Kernel,
-    command: &CompileCommand,
-    changes: &Changes,
-    after: &BTreeSet<String>,
-) -> Result<Vec<Finding>> {
+pub fn elsewhere(kernel: &Kernel, unit: &UnitPlan) -> Result<Vec<Finding>> {
+    let UnitPlan { command, changes, after_functions: after, .. } = unit;
     let mut findings = Vec::new();
     let mut finding = |message: String| {
         findings.push(Finding::new(FUNCTION_ELSEWHERE, message).at(command.source.as_str(), None));
