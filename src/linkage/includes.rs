@@ -5,18 +5,14 @@
 //! declares it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::closure::{Closure, Directive, MacroDefinition};
-use crate::finding::{MODULE_DOES_NOT_COMPILE, Result, io, refuse};
-use crate::kernel::command::CompileCommand;
-use crate::process::Program;
-use crate::unit;
-use crate::unit::expand::NONE;
-use crate::unit::groups::Outline;
-use crate::unit::place::{self, Class, Position};
+use crate::finding::{MODULE_DOES_NOT_COMPILE, Result, refuse};
+use crate::unit::place::{Class, Position};
 use crate::unit::program::is_named;
+
+use super::reading::Reading;
 
 /// One `#include` of the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,15 +46,15 @@ fn plain(path: &str) -> &str {
 }
 
 /// The names by which public headers are included.
-struct Names<'a> {
-    closure: &'a Closure,
-    source: &'a Path,
+pub(super) struct Names<'a> {
+    pub closure: &'a Closure,
+    pub source: &'a Path,
 }
 
 impl Names<'_> {
     /// A user-space API header goes by the name of the kernel's header around it. Where that one exists and does not
     /// include it (`linux/mount.h`), the name begins with `uapi/`.
-    fn of(&self, file: u32) -> String {
+    pub fn of(&self, file: u32) -> String {
         let path = &self.closure.files[file as usize].path;
         let name = plain(path);
         if !path.contains("/uapi/") || path.contains("/generated/") {
@@ -77,21 +73,6 @@ impl Names<'_> {
 
 /// Headers that every unit gets by the command line's `-include`.
 const ALWAYS: &[&str] = &["linux/compiler-version.h", "linux/kconfig.h", "linux/compiler_types.h"];
-
-/// How a module's includes are read.
-pub struct Reading<'a> {
-    /// The command that the module is compiled with.
-    pub command: &'a CompileCommand,
-    /// The kernel's trees.
-    pub source: &'a Path,
-    pub build: &'a Path,
-    /// As in [`place::classify`].
-    pub roots: &'a [String],
-    pub scratch: &'a Path,
-    /// Directives among the includes, with their places in the original unit: a header may want a macro
-    /// (`rdma/uverbs_named_ioctl.h`).
-    pub macros: Vec<(u32, String)>,
-}
 
 /// Chooses the includes.
 pub fn choose(closure: &Closure, module: &Reading) -> Result<Vec<Include>> {
@@ -320,7 +301,7 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
 }
 
 /// Where the unit defines macros of its own that the module takes over: they may redefine what headers before them define.
-fn own_macros(closure: &Closure) -> BTreeSet<u32> {
+pub(super) fn own_macros(closure: &Closure) -> BTreeSet<u32> {
     let used = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
     used.filter(|definition| definition.copied).map(|definition| definition.position.order).collect()
 }
@@ -413,142 +394,10 @@ pub fn completed(
 }
 
 /// What the template of a module includes.
-fn templates<'a>(own: &'a [&str]) -> impl Iterator<Item = Include> + 'a {
+pub(super) fn templates<'a>(own: &'a [&str]) -> impl Iterator<Item = Include> + 'a {
     let include =
         |name: &&str| Include { name: name.to_string(), quoted: false, order: u32::MAX, reason: String::new() };
     own.iter().map(include)
-}
-
-/// What a module's includes bring.
-#[derive(Debug, Default)]
-pub struct Brought {
-    /// Files of the unit.
-    pub files: BTreeSet<u32>,
-    /// Macros that are defined behind all of them, by name: the rest of the line, as GCC spells it.
-    pub macros: BTreeMap<String, String>,
-}
-
-/// What the module's includes bring, where a struct is mentioned that one of them may name or where macros of the
-/// unit's own come with the text; `own` are what its template includes beside `includes`.
-pub fn brought(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<Brought> {
-    // Nobody asks.
-    if closure.mentions.iter().all(|mention| mention.headers.is_empty()) && own_macros(closure).is_empty() {
-        return Ok(Brought::default());
-    }
-    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
-    let list = module.scratch.join("includes.d");
-    let how = ["-E".as_ref(), "-dM".as_ref(), "-MD".as_ref(), "-MF".as_ref(), list.as_os_str()];
-    let text = module.preprocessed(&all, &how)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?;
-    let reached = module.files(&std::fs::read(&list).map_err(io("read", &list))?);
-    let is_there = |file: &u32| {
-        let place = &closure.files[*file as usize];
-        place.class == Class::Compiler || reached.contains(&place.path)
-    };
-    let text = String::from_utf8_lossy(&text);
-    let definitions = text.lines().filter_map(|line| line.strip_prefix("#define "));
-    let named = definitions.map(|definition| {
-        let end = definition.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(definition.len());
-        (definition[..end].to_string(), definition[end..].to_string())
-    });
-    Ok(Brought { files: (0..closure.files.len() as u32).filter(is_there).collect(), macros: named.collect() })
-}
-
-/// What public headers have for the unit and not for the module: the names that the closure needs of them. The module reads
-/// them under MODULE; and a header may not go together with those of its template (asm/unistd_32.h).
-pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<String>> {
-    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
-    let stub = module.written(&all)?;
-    let command = CompileCommand { source: stub.to_string_lossy().into_owned(), ..module.command.clone() };
-    let mut unit = unit::expanded(&command, module.build)?;
-    let outline = Outline::new(&mut unit);
-    let declared = outline.names.iter().flatten();
-    let declared: BTreeSet<(String, bool)> =
-        declared.map(|name| (unit.interner().string(name.symbol), name.role.is_tag())).collect();
-    let defined = unit.reader.macros.iter().filter(|definition| definition.undefined_at == NONE);
-    let defined: BTreeSet<String> = defined.map(|definition| unit.interner().string(definition.name)).collect();
-    let public = |file: u32| closure.files[file as usize].class == Class::Public;
-    let nodes = closure.graph.node_weights().filter(|node| !node.copied && public(node.position.file));
-    let names =
-        nodes.flat_map(|node| &node.names).filter(|(name, role)| !declared.contains(&(name.clone(), role.is_tag())));
-    let used = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
-    let macros = used.filter(|definition| {
-        public(definition.position.file) && definition.undefined.is_none() && !defined.contains(&definition.name)
-    });
-    let mut hidden: BTreeSet<String> = names.map(|(name, _)| name.clone()).collect();
-    hidden.extend(macros.map(|definition| definition.name.clone()));
-    let apart = apart(closure, includes, own, module)?;
-    let nodes = closure.graph.node_weights().filter(|node| !node.copied && apart.contains(&node.position.file));
-    hidden.extend(nodes.flat_map(|node| &node.names).map(|(name, _)| name.clone()));
-    let macros = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
-    let macros = macros.filter(|definition| apart.contains(&definition.position.file));
-    hidden.extend(macros.map(|definition| definition.name.clone()));
-    Ok(hidden)
-}
-
-/// Headers that compile alone and not before what the template includes, which does.
-fn apart(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<u32>> {
-    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
-    let template: Vec<Include> = templates(own).collect();
-    if template.is_empty() || module.compiles(&all)? || !module.compiles(&template)? {
-        return Ok(BTreeSet::new());
-    }
-    let names = Names { closure, source: module.source };
-    let mut apart = BTreeSet::new();
-    for include in includes {
-        let both: Vec<Include> = std::iter::once(include.clone()).chain(templates(own)).collect();
-        if module.compiles(std::slice::from_ref(include))? && !module.compiles(&both)? {
-            apart.extend((0..closure.files.len() as u32).filter(|file| names.of(*file) == include.name));
-        }
-    }
-    Ok(apart)
-}
-
-impl Reading<'_> {
-    /// A file of nothing but these includes, and what is among them.
-    fn written(&self, includes: &[Include]) -> Result<PathBuf> {
-        let stub = self.scratch.join("includes.c");
-        let last = includes.iter().map(|include| include.order).filter(|order| *order < LATE).max().unwrap_or(0);
-        let line = |include: &Include| (include.order, format!("#include <{}>\n", include.name));
-        let early = self.macros.iter().filter(|(order, _)| *order < last).cloned();
-        let mut lines: Vec<(u32, String)> = early.chain(includes.iter().map(line)).collect();
-        lines.sort_by_key(|(order, _)| *order);
-        let text: String = lines.into_iter().map(|(_, line)| line).collect();
-        std::fs::write(&stub, text).map_err(io("write", &stub))?;
-        Ok(stub)
-    }
-
-    /// Does that file compile without a warning?
-    fn compiles(&self, includes: &[Include]) -> Result<bool> {
-        let stub = self.written(includes)?;
-        let program = Program::compiler(&self.command.compiler).args(&self.command.args);
-        let program = program.args(["-Werror", "-fsyntax-only"]).arg(stub).folder(self.build);
-        Ok(program.output()?.success)
-    }
-
-    /// What the preprocessor prints of it, or what it has against the includes.
-    fn preprocessed(&self, includes: &[Include], how: &[&OsStr]) -> Result<std::result::Result<Vec<u8>, String>> {
-        let stub = self.written(includes)?;
-        let program = Program::compiler(&self.command.compiler).args(&self.command.args).arg("-w").args(how);
-        let output = program.arg(&stub).folder(self.build).output()?;
-        if output.success {
-            return Ok(Ok(output.stdout));
-        }
-        let text = String::from_utf8_lossy(&output.stderr);
-        let first: Vec<&str> = text.lines().take(10).collect();
-        Ok(Err(format!("the module's includes can't be read:\n  {}", first.join("\n  "))))
-    }
-
-    /// Every file that the includes bring, by its path relative to the source or the build folder.
-    fn reached(&self, includes: &[Include]) -> Result<std::result::Result<BTreeSet<String>, String>> {
-        Ok(self.preprocessed(includes, &["-M".as_ref()])?.map(|rule| self.files(&rule)))
-    }
-
-    /// The prerequisites of a rule for make (GCC manual, "-M").
-    fn files(&self, rule: &[u8]) -> BTreeSet<String> {
-        let text = String::from_utf8_lossy(rule).replace("\\\n", " ");
-        let files = text.split_whitespace().skip(1);
-        files.map(|file| place::classify(file, self.roots).path).collect()
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Takes symbol tables, exports and the layout of the recompiled object; yields one [`External`] a symbol, or refuses.
 
 pub mod events;
+pub mod hidden;
 pub mod includes;
 pub mod pointers;
+pub mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 

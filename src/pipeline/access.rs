@@ -17,7 +17,7 @@ use crate::rewrite;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
 
-use super::module::Part;
+use super::parts::Part;
 
 /// What THIS_MODULE is in vmlinux (include/linux/export.h).
 const NO_MODULE: [&str; 7] = ["(", "(", "struct", "module", "*", ")", "0"];

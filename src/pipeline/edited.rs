@@ -24,8 +24,9 @@ use crate::unit::groups::Outline;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
 
-use super::module::{self, Part};
+use super::parts::{self, Part};
 use super::{Options, Plan, Progress, settle};
+use super::{closures, module};
 
 /// What a check of a folder found.
 #[derive(Debug, Default)]
@@ -66,11 +67,11 @@ pub fn check(kernel: &Kernel, folder: &Folder, scratch: &Path, progress: Progres
     let mut findings = plan.findings.clone();
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
-    let closures = module::closures(kernel, &options, &plan, scratch)?;
+    let closures = closures::closures(kernel, &options, &plan, scratch)?;
     findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
-    findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
+    findings.extend(closures.iter().flat_map(|part| closures::copy_findings(part.unit, &part.closure, &part.naming)));
     progress("linkage and rewrite");
-    let parts = module::parts(kernel, &options, &plan, closures, scratch)?;
+    let parts = parts::parts(kernel, &options, &plan, closures, scratch)?;
     let again = module::rendered(kernel, &options, &plan, &parts, &mut findings)?;
     settle(&mut findings, &options.allow)?;
     findings.extend(outdated(folder, &again.files));

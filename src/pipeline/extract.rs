@@ -24,7 +24,7 @@ use crate::rewrite::{self, Item, Naming, Sources};
 use crate::unit::changes::{self, Changes};
 use crate::unit::gcc;
 
-use super::module::{OfHeaders, UnitPlace, closed, copy_findings, roots};
+use super::closures::{OfHeaders, UnitPlace, closed, copy_findings, roots};
 use super::names::PREFIX;
 use super::statics;
 use super::units::{affected_set, declaration_findings, overlaid};

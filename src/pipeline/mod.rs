@@ -2,12 +2,14 @@
 
 mod access;
 pub mod base;
+mod closures;
 pub mod copy;
 pub mod edited;
 mod evidence;
 pub mod extract;
 mod module;
 mod names;
+mod parts;
 mod statics;
 mod units;
 mod whole;
@@ -264,16 +266,16 @@ pub fn create(
     findings.extend(base::findings(options, plan));
     settle(&mut findings, &options.allow)?;
     progress("closure: expand, parse, follow");
-    let closures = module::closures(kernel, options, plan, scratch)?;
+    let closures = closures::closures(kernel, options, plan, scratch)?;
     findings.extend(whole::left_out(&plan.units, closures.iter().map(|part| &part.closure)));
     findings.extend(closures.iter().flat_map(|part| part.statics.findings.iter().cloned()));
-    findings.extend(closures.iter().flat_map(|part| module::copy_findings(part.unit, &part.closure, &part.naming)));
+    findings.extend(closures.iter().flat_map(|part| closures::copy_findings(part.unit, &part.closure, &part.naming)));
     if options.replace {
         findings.iter_mut().for_each(base::under_replace);
     }
     settle(&mut findings, &options.allow)?;
     progress("linkage and rewrite");
-    let parts = module::parts(kernel, options, plan, closures, scratch)?;
+    let parts = parts::parts(kernel, options, plan, closures, scratch)?;
     progress("render");
     let module = module::rendered(kernel, options, plan, &parts, &mut findings)?;
     progress("check: compile and validate");

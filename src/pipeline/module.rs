@@ -1,4 +1,4 @@
-//! Stages 6 to 10: the parts of the module, one a unit, and the files that they become.
+//! Stages 9 and 10: the files that the parts become, and what is checked of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,429 +6,29 @@ use std::path::{Path, PathBuf};
 use crate::affected::Target;
 use crate::audit::landing;
 use crate::check;
-use crate::closure::{Closure, Scope};
-use crate::finding::{
-    DATA_ADDED, DATA_DISSOLVED, DATA_DUPLICATED, Error, Finding, INIT_REFERRED, KERNEL_INVALID, MODULE_UNIDENTIFIED,
-    NAME_TWICE, Result, io, refuse,
-};
-use crate::judge;
+use crate::closure::Closure;
+use crate::finding::{Finding, KERNEL_INVALID, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, VMLINUX};
-use crate::linkage::includes::{self, Include};
-use crate::linkage::pointers::{self, Access, Features, Symbols, Wanted};
-use crate::linkage::{self, External, Resolver, Running};
-use crate::object::statics::base_name;
+use crate::linkage::pointers::{self, Features, Symbols};
+use crate::linkage::{self, External};
 use crate::parallel::{join, try_map};
-use crate::patch::Overlay;
 use crate::render::{self, ObjectFile, Replacement, Scaffold};
-use crate::rewrite::{self, Item, Naming, Sources, wrappers};
-use crate::unit::changes::Changes;
-use crate::unit::live::Extent;
-use crate::unit::names::Role;
-use crate::unit::worker::{self, Usage};
+use crate::rewrite::Naming;
 
-use super::access;
-use super::names;
-use super::statics::{self, Statics};
+use super::parts::Part;
 use super::{Livepatch, Options, Plan, UnitPlan, Written, whole};
 
-/// A unit and its closure.
-pub struct UnitClosure<'a> {
-    pub unit: &'a UnitPlan,
-    pub closure: Closure,
-    pub(super) naming: Naming,
-    /// Static variables of copied functions.
-    pub statics: Statics,
-    /// Its C file in a module of several, without `.c`.
-    stem: String,
-    resolver: Resolver<'a>,
-    usage: Usage,
-    /// What other files of the module refer to, beside its targets.
-    shared: BTreeSet<String>,
-    of_headers: OfHeaders,
-}
-
-/// What is copied of public headers.
-#[derive(Clone, Default)]
-pub(super) struct OfHeaders {
-    /// Functions that must be.
-    functions: BTreeSet<String>,
-    /// What they hide from modules.
-    hidden: BTreeSet<String>,
-}
-
-/// What one unit gives to the module.
-pub struct Part<'a> {
-    pub(super) unit: &'a UnitPlan,
-    pub(super) closure: Closure,
-    pub(super) naming: Naming,
-    usage: Usage,
-    /// Its C file, without `.c`.
-    pub(super) stem: String,
-    pub(super) command: CompileCommand,
-    items: Vec<Item>,
-    includes: Vec<Include>,
-    pub(super) externals: Vec<External>,
-    pub(super) access: Access,
-    /// Of names that the other files of the module see.
-    suffix: String,
-    pub(super) findings: Vec<Finding>,
-}
-
 /// The file with shadow variables.
-const SHADOW: &str = "shadow.h";
+pub(super) const SHADOW: &str = "shadow.h";
 
 /// The rendered files, and which of them are compiled with which part's command.
 pub struct Module {
     pub(super) files: Vec<(String, String)>,
 }
 
-/// Stages 3 and 6 on every patched unit that has targets or that others need something new of.
-pub fn closures<'a>(
-    kernel: &'a Kernel,
-    options: &Options,
-    plan: &'a Plan,
-    scratch: &Path,
-) -> Result<Vec<UnitClosure<'a>>> {
-    let mut shared: Vec<BTreeSet<String>> = vec![BTreeSet::new(); plan.units.len()];
-    let indices: Vec<usize> = (0..plan.units.len()).collect();
-    let distinct = names::distinct(&plan.units, &options.house.prefix);
-    let stems = names::stems(&plan.units);
-    let closure = |index: &usize, shared: &BTreeSet<String>| {
-        let unit = &plan.units[*index];
-        if unit.affected.targets.is_empty() && shared.is_empty() {
-            return Ok(None);
-        }
-        let naming = Naming {
-            prefix: options.house.prefix.clone(),
-            targets: unit.affected.targets.iter().map(|target| target.name.clone()).collect(),
-            distinct: distinct[*index].clone(),
-            statics: BTreeMap::new(),
-            pointers: BTreeMap::new(),
-            switches: false,
-            events: BTreeMap::new(),
-            builtins: BTreeSet::new(),
-            shared: false,
-            everywhere: false,
-        };
-        let sets = (shared, &OfHeaders::default());
-        front_end(kernel, plan, unit, (naming, stems[*index].clone()), sets, scratch).map(Some)
-    };
-    let mut found = try_map(&indices, |index| closure(index, &BTreeSet::new()))?;
-    // What is new in one unit and used by another alone is in nobody's closure yet.
-    loop {
-        let mut again = Vec::new();
-        for (index, unit) in plan.units.iter().enumerate() {
-            let others = found.iter().enumerate().filter(|(other, _)| *other != index).filter_map(|(_, c)| c.as_ref());
-            let named: BTreeSet<String> = others
-                .flat_map(|other| other.closure.graph.node_weights())
-                .flat_map(|node| &node.names)
-                .filter(|(_, role)| matches!(role, Role::Prototype | Role::Variable))
-                .map(|(name, _)| name.clone())
-                .filter(|name| unit.changes.added_globals.contains(name))
-                .collect();
-            if !named.is_subset(&shared[index]) {
-                shared[index].extend(named);
-                again.push(index);
-            }
-        }
-        if again.is_empty() {
-            let mut found: Vec<UnitClosure> = found.into_iter().flatten().collect();
-            let several = found.len() > 1;
-            found.iter_mut().for_each(|part| part.naming.shared = several);
-            return Ok(found);
-        }
-        for index in again {
-            found[index] = closure(&index, &shared[index])?;
-        }
-    }
-}
-
-fn front_end<'a>(
-    kernel: &'a Kernel,
-    plan: &Plan,
-    unit: &'a UnitPlan,
-    (naming, stem): (Naming, String),
-    (shared, of_headers): (&BTreeSet<String>, &OfHeaders),
-    scratch: &Path,
-) -> Result<UnitClosure<'a>> {
-    let resolver = Resolver::new(Running::kernel(kernel, &unit.command.object)?, &unit.before.facts, &unit.layout);
-    let overlay = &plan.applied.overlay;
-    let place = UnitPlace {
-        command: overlay.command(&unit.command, kernel.build())?,
-        build: kernel.build(),
-        roots: roots(kernel.source(), overlay),
-    };
-    let again = UnitPlace { command: place.command.clone(), build: place.build, roots: place.roots.clone() };
-    let (mut closure, mut usage) = closed(unit, &resolver, place, &naming, (shared, of_headers))?;
-    whole::outside(&closure, &again.command)?;
-    let mut of_headers = of_headers.clone();
-    let inline = access::users_of_this_module(&closure);
-    if !inline.is_empty() {
-        of_headers.functions.extend(inline);
-        (closure, usage) = closed(unit, &resolver, again, &naming, (shared, &of_headers))?;
-    }
-    let folder = scratch.join(format!("statics-{stem}"));
-    let before = kernel.absolute(&unit.command);
-    let statics = statics::resolve(unit, &closure, &resolver, &before, kernel.build(), &folder)?;
-    let naming = Naming { statics: statics.symbols(), ..naming };
-    let shared = shared.clone();
-    Ok(UnitClosure { unit, closure, naming, statics, stem, resolver, usage, shared, of_headers })
-}
-
-/// The patched version of a unit, as the front end is to read it.
-pub(super) struct UnitPlace<'a> {
-    /// In the overlay.
-    pub command: CompileCommand,
-    pub build: &'a Path,
-    /// As [`roots`] gives them.
-    pub roots: Vec<String>,
-}
-
-/// Runs the front end on a unit. `shared`: what other files of the module refer to, beside its targets.
-pub(super) fn closed(
-    unit: &UnitPlan,
-    resolver: &Resolver,
-    place: UnitPlace,
-    naming: &Naming,
-    (shared, of_headers): (&BTreeSet<String>, &OfHeaders),
-) -> Result<(Closure, Usage)> {
-    let affected = unit.affected.affected.iter().map(|function| function.name.clone());
-    let old: BTreeSet<String> = affected.chain(unit.affected.patched.iter().cloned()).collect();
-    let copied: BTreeSet<String> = old.difference(&naming.targets).cloned().collect();
-    let Changes { functions, added_functions, added, declarations, .. } = &unit.changes;
-    let added = added.iter().chain(added_functions).chain(declarations.iter().map(|declaration| &declaration.name));
-    let dropped = wrappers::WRAPPERS.iter().flat_map(|wrapper| wrapper.dropped);
-    let scope = Scope {
-        targets: naming.targets.iter().cloned().collect(),
-        shared: shared.iter().cloned().collect(),
-        changed: functions.iter().chain(&of_headers.functions).cloned().collect(),
-        hidden: of_headers.hidden.clone(),
-        added: added.cloned().collect(),
-        provided: resolver.provided(&copied),
-        objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
-        static_locals: statics::names(&unit.before.facts, &unit.after_objects),
-        dropped_macros: dropped.map(|name| name.to_string()).collect(),
-        redefined_macros: wrappers::WRAPPERS.iter().map(|wrapper| wrapper.macro_name.to_string()).collect(),
-        as_written: false,
-    };
-    let UnitPlace { command, build, roots } = place;
-    let parse = worker::Parse::chosen();
-    let request = worker::Request {
-        command,
-        build: build.to_path_buf(),
-        roots,
-        headers: None,
-        scope,
-        parse,
-        preprocessed: Some(unit.texts.after.clone()),
-    };
-    let worker::Answer { closure, usage } = worker::run(&request)?;
-    Ok((closure, usage))
-}
-
-/// Prefixes of the files of a patched tree, the overlay's first.
-pub(super) fn roots(source: &Path, overlay: &Overlay) -> Vec<String> {
-    let root = |path: &Path| format!("{}/", path.display());
-    vec![root(overlay.root()), root(source)]
-}
-
-/// Copied data: what the patch adds is new, what the kernel already has must not be doubled.
-pub fn copy_findings(unit: &UnitPlan, closure: &Closure, naming: &Naming) -> Vec<Finding> {
-    let changes = &unit.changes;
-    let objects = &unit.before.facts.objects;
-    let exists = |name: &str| objects.iter().any(|object| object.name == name || base_name(&object.name) == Some(name));
-    let mut findings = judge::escapes::findings(closure, &naming.targets);
-    let copied = closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied);
-    let variables = copied.flat_map(|node| node.names.iter().map(move |(name, role)| (node, name, role)));
-    for (node, name, _) in variables.filter(|(_, _, role)| **role == Role::Variable) {
-        let word = |text: &str| {
-            let mut words = node.tokens[..node.signature_tokens].iter();
-            words.any(|token| closure.texts.get(*token as usize).is_some_and(|known| known == text))
-        };
-        if word("extern") && node.signature_tokens == node.tokens.len() {
-            continue;
-        }
-        let finding = if changes.added.contains(name) {
-            Finding::new(DATA_ADDED, format!("the patch adds {name}, which lives in the livepatch"))
-        } else if word("static") && !exists(name) && !unit.after_objects.contains(name) {
-            let message =
-                format!("GCC has done away with {name}, with the patch and without it; the copy is the only one");
-            Finding::new(DATA_DISSOLVED, message)
-        } else if !word("const") {
-            Finding::new(DATA_DUPLICATED, format!("{name} would be copied, but the running kernel has its own"))
-        } else {
-            continue;
-        };
-        let file = &closure.files[node.position.file as usize];
-        findings.push(finding.at(file.path.as_str(), Some(node.position.line)));
-    }
-    findings
-}
-
-/// Stages 7 and 8: includes, texts and externals of every part.
-pub fn parts<'a>(
-    kernel: &'a Kernel,
-    options: &Options,
-    plan: &Plan,
-    closures: Vec<UnitClosure<'a>>,
-    scratch: &Path,
-) -> Result<Vec<Part<'a>>> {
-    let several = closures.len() > 1;
-    if options.scaffold.contains(&Scaffold::Shadow) {
-        write(&scratch.join(SHADOW), &render::shadow(&options.name, &options.house)?)?;
-    }
-    let new = closures.iter().map(|part| &part.unit.changes);
-    let new = new.flat_map(|changes| changes.added_functions.iter().chain(&changes.added_globals));
-    let new: BTreeSet<String> = new.cloned().collect();
-    let again = |closure: UnitClosure<'a>, of_headers: OfHeaders| {
-        let naming = Naming { statics: BTreeMap::new(), ..closure.naming };
-        front_end(kernel, plan, closure.unit, (naming, closure.stem), (&closure.shared, &of_headers), scratch)
-    };
-    let part = |closure: &UnitClosure<'a>| part(kernel, options, plan, closure, (several, &new), scratch);
-    let settled = |mut closure: UnitClosure<'a>| -> Result<Part<'a>> {
-        let (first, functions) = match part(&closure)? {
-            Drafted::Compiled(first, functions) => (*first, functions),
-            Drafted::Lacks(hidden, error) if hidden.is_subset(&closure.of_headers.hidden) => return Err(error),
-            Drafted::Lacks(hidden, _) => {
-                let of_headers = OfHeaders { hidden, ..closure.of_headers.clone() };
-                closure = again(closure, of_headers)?;
-                match part(&closure)? {
-                    Drafted::Compiled(second, functions) => (*second, functions),
-                    Drafted::Lacks(_, error) => return Err(error),
-                }
-            }
-        };
-        if functions.is_subset(&closure.of_headers.functions) {
-            return Ok(first);
-        }
-        // What headers name plainly is copied, where it can be: a tracepoint's functions can't.
-        let OfHeaders { functions: known, hidden } = closure.of_headers.clone();
-        let functions = known.union(&functions).cloned().collect();
-        match part(&again(closure, OfHeaders { functions, hidden })?) {
-            Ok(Drafted::Compiled(second, _)) => Ok(*second),
-            _ => Ok(first),
-        }
-    };
-    closures.into_iter().map(settled).collect()
-}
-
-/// What became of the first text of a part.
-enum Drafted<'a> {
-    /// With the functions of headers that would have to be copied for more pointers.
-    Compiled(Box<Part<'a>>, BTreeSet<String>),
-    /// Headers hide these names from modules.
-    Lacks(BTreeSet<String>, Error),
-}
-
-fn part<'a>(
-    kernel: &Kernel,
-    options: &Options,
-    plan: &Plan,
-    UnitClosure { unit, closure, naming, statics, stem, resolver, usage, .. }: &UnitClosure<'a>,
-    (several, new): (bool, &BTreeSet<String>),
-    scratch: &Path,
-) -> Result<Drafted<'a>> {
-    let stem = if several { stem.clone() } else { options.name.clone() };
-    let source = scratch.join(format!("{stem}.c"));
-    let command = check::module_command(&unit.command, &options.name, &source, kernel.source());
-    let roots = roots(kernel.source(), &plan.applied.overlay);
-    let path = Path::to_path_buf;
-    let overlay = plan.applied.overlay.root();
-    let mut sources =
-        Sources::new(path(overlay), path(kernel.source()), path(kernel.build()), plan.applied.files.clone());
-    let reading = includes::Reading {
-        command: &command,
-        source: kernel.source(),
-        build: kernel.build(),
-        roots: &roots,
-        scratch,
-        macros: rewrite::early_macros(closure, &mut sources)?,
-    };
-    let includes = includes::choose(closure, &reading)?;
-    let own = if several { &[] } else { render::OWN_INCLUDES };
-    let mut brought = includes::brought(closure, &includes, own, &reading)?;
-    let items = rewrite::items(closure, &mut sources, naming, Some(&brought))?;
-    let mut part = Part {
-        unit,
-        closure: closure.clone(),
-        naming: naming.clone(),
-        usage: usage.clone(),
-        suffix: if several { format!("_{}", names::c_name(&stem)) } else { String::new() },
-        stem,
-        command: command.clone(),
-        items,
-        includes,
-        externals: Vec::new(),
-        access: Access::default(),
-        findings: Vec::new(),
-    };
-    let mut draft = |part: &Part| draft(kernel, options, plan, part, several, scratch);
-    let mut compiled = draft(&part);
-    if let Err(error) = &compiled {
-        part.naming.builtins = check::builtins(error);
-        if !part.naming.builtins.is_empty() {
-            part.items = rewrite::items(closure, &mut sources, &part.naming, Some(&brought))?;
-            compiled = draft(&part);
-        }
-    }
-    if compiled.is_err()
-        && let Some(more) = includes::completed(closure, (&part.includes, own), &reading)?
-    {
-        part.includes = more;
-        brought = includes::brought(closure, &part.includes, own, &reading)?;
-        compiled = draft(&part);
-    }
-    if let Err(error) = compiled {
-        let hidden = includes::hidden(closure, &part.includes, own, &reading)?;
-        return Ok(Drafted::Lacks(hidden, error));
-    }
-    let aliases = part.closure.aliases();
-    let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));
-    let externals = |compiled: &check::Compiled| -> Result<Vec<External>> {
-        compiled.undefined.iter().filter(|name| !new.contains(*name)).map(external).collect()
-    };
-    let wanted = Wanted { symbols: options.symbols, reload: options.reload, features: Features::of(kernel.source()) };
-    let reach = access::Reach { kernel, wanted, resolver, externals: &externals };
-    let more = access::settle(&mut part, &reach, compiled?, &mut draft)?;
-    part.items = rewrite::items(&part.closure, &mut sources, &part.naming, Some(&brought))?;
-    let freed =
-        part.externals.iter().filter(|external| resolver.is_init(external)).map(|external| external.name.as_str());
-    let freed = freed.collect::<Vec<_>>().join(", ");
-    if !freed.is_empty() {
-        let message = format!("the module refers to {freed}, which the running kernel has freed after boot");
-        part.findings.push(Finding::new(INIT_REFERRED, message).at(unit.command.source.as_str(), None));
-    }
-    Ok(Drafted::Compiled(Box::new(part), more))
-}
-
-/// What the module leaves undefined, the compiler knows best: a first text is compiled to ask it.
-fn draft(
-    kernel: &Kernel,
-    options: &Options,
-    plan: &Plan,
-    part: &Part,
-    several: bool,
-    scratch: &Path,
-) -> Result<check::Compiled> {
-    let text = if several {
-        render::unit(&unit_text(options, part))?
-    } else {
-        let replacements = replacements(part.unit, &part.naming);
-        render::module(
-            &tables(kernel, options, plan, (&[], &[reached(part)]), &replacements, &BTreeMap::new()),
-            Some(&unit_text(options, part)),
-        )?
-    };
-    write(&scratch.join(format!("{}.c", part.stem)), &text)?;
-    // Nobody debugs a draft, and describing the types is a third of GCC's time.
-    let mut command = part.command.clone();
-    command.args.push("-g0".into());
-    check::compile(&command, check::NO_WARNING, kernel.build(), &scratch.join(format!("{}-draft.o", part.stem)))
-}
-
-fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
+pub(super) fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
     render::Unit {
         module: &options.name,
         house: &options.house,
@@ -445,11 +45,11 @@ fn unit_text<'a>(options: &'a Options, part: &'a Part) -> render::Unit<'a> {
     }
 }
 
-fn reached<'a>(part: &'a Part) -> render::Reached<'a> {
+pub(super) fn reached<'a>(part: &'a Part) -> render::Reached<'a> {
     render::Reached { object: &part.unit.command.object, suffix: &part.suffix, access: &part.access }
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(io("write", path))
 }
 
@@ -518,12 +118,12 @@ pub fn rendered(
 }
 
 /// A unit's targets with their new names.
-fn replacements<'a>(unit: &'a UnitPlan, naming: &Naming) -> Vec<Replacement<'a>> {
+pub(super) fn replacements<'a>(unit: &'a UnitPlan, naming: &Naming) -> Vec<Replacement<'a>> {
     let replacement = |target: &'a Target| Replacement { target, new_name: naming.new_name(&target.name) };
     unit.affected.targets.iter().map(replacement).collect()
 }
 
-fn tables<'a>(
+pub(super) fn tables<'a>(
     kernel: &'a Kernel,
     options: &'a Options,
     plan: &'a Plan,

@@ -20,7 +20,7 @@ use crate::closure::statics::WrittenOut;
 use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node, WILDCARD};
 use crate::finding::{NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
 use crate::linkage::events;
-use crate::linkage::includes::Brought;
+use crate::linkage::reading::Brought;
 use crate::unit::groups::GroupId;
 use crate::unit::lex;
 use crate::unit::live::Extent;
