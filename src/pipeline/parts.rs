@@ -116,7 +116,7 @@ fn part<'a>(
         build: kernel.build(),
         roots: &roots,
         scratch,
-        macros: rewrite::early_macros(closure, &mut sources)?,
+        macros: rewrite::early_macros(closure, &mut sources, naming)?,
     };
     let includes = includes::choose(closure, &headers)?;
     let own = if several { &[] } else { render::OWN_INCLUDES };

@@ -166,6 +166,8 @@ pub fn items(
     }
     macros.extend(&closure.asked);
     conditional_macros(closure, &items, &mut macros);
+    let placed = in_place(closure, &items, &macros);
+    users.retain(|id, _| placed.contains(id));
     items.extend(macro_items(closure, sources, &macros, (&users, brought))?);
     items.extend(forward_declarations(closure, brought.map(|brought| &brought.files)));
     items.extend(closure.undefined.iter().map(|name| undefined(name)));
@@ -507,12 +509,11 @@ pub fn macros(closure: &Closure, sources: &mut Sources, ids: &BTreeSet<u32>) -> 
     macro_items(closure, sources, &all, (&BTreeMap::new(), None))
 }
 
-/// The directives about macros of the unit's own that may stand among the module's includes, with their places.
-pub fn early_macros(closure: &Closure, sources: &mut Sources) -> Result<Vec<(u32, String)>> {
-    let used = closure.groups.iter().flat_map(|group| &group.macros);
-    let all = used.chain(&closure.asked).copied().collect();
-    let items = macro_items(closure, sources, &all, (&BTreeMap::new(), None))?;
-    Ok(items.into_iter().filter(|item| !item.behind_headers).map(|item| (item.order, item.text)).collect())
+/// The directives about macros that may stand among the module's includes, with their places.
+pub fn early_macros(closure: &Closure, sources: &mut Sources, naming: &Naming) -> Result<Vec<(u32, String)>> {
+    let items = items(closure, sources, naming, None)?.into_iter();
+    let early = items.filter(|item| item.kind == "macro" && item.section == Section::Types && !item.behind_headers);
+    Ok(early.map(|item| (item.order, item.text)).collect())
 }
 
 /// Macros of source files and private headers that a declaration spells, at any depth.
@@ -552,8 +553,30 @@ fn conditional_macros(closure: &Closure, items: &[Item], macros: &mut BTreeSet<u
     }
 }
 
-/// Definitions of macros that no header brings, or not as the patch has them. One that the source undefines (and may define
-/// anew) stands among the text that uses it, of whatever section (`users`). A header of the module's may define the name
+/// Those macros that must stand among the text, as in the source: they end, there are several of the name, or text before them
+/// has the name for something else (kernel/locking/qspinlock.c, which includes itself).
+fn in_place(closure: &Closure, items: &[Item], macros: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let is_copied = |file: u32| matches!(closure.files[file as usize].class, Class::Source | Class::Private);
+    let mut times: BTreeMap<&str, u32> = BTreeMap::new();
+    for definition in macros.iter().map(|id| &closure.macros[id]).filter(|definition| definition.copied) {
+        *times.entry(&definition.name).or_default() += 1;
+    }
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let behind_types = items.iter().filter(|item| item.section > Section::Types);
+    let words: Vec<(u32, BTreeSet<&str>)> =
+        behind_types.map(|item| (item.order, item.text.split(|c| !is_part(c)).collect())).collect();
+    let placed = macros.iter().filter(|id| {
+        let definition = &closure.macros[*id];
+        let (name, order) = (definition.name.as_str(), definition.position.order);
+        let ends = definition.undefined.is_some_and(|position| is_copied(position.file));
+        let before = || words.iter().any(|(at, words)| *at < order && words.contains(name));
+        definition.copied && (ends || times[name] > 1 || before())
+    });
+    placed.copied().collect()
+}
+
+/// Definitions of macros that no header brings, or not as the patch has them. Those that must stand among the text that uses
+/// them are in its sections (`users`). A header of the module's may define the name
 /// too (`brought`), be it that none of the unit's did.
 fn macro_items(
     closure: &Closure,
@@ -587,10 +610,7 @@ fn macro_items(
         };
         let is_copied = |file: u32| matches!(closure.files[file as usize].class, Class::Source | Class::Private);
         let ends = definition.undefined.filter(|position| copied && is_copied(position.file));
-        let sections = match users.get(id) {
-            Some(sections) if ends.is_some() => sections.clone(),
-            _ => BTreeSet::from([Section::Types]),
-        };
+        let sections = users.get(id).cloned().unwrap_or(BTreeSet::from([Section::Types]));
         for section in sections {
             if !inside(definition.position.order) {
                 let text = sources.directive(closure, definition.position)?;
