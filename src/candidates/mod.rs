@@ -214,8 +214,17 @@ fn builds_by(source: &Path, file: &str) -> Option<String> {
     let makefiles = ["Kbuild", "Makefile"].map(|name| format!("{folder}/{name}"));
     makefiles.into_iter().find(|path| {
         let text = std::fs::read_to_string(source.join(path)).unwrap_or_default().replace("\\\n", " ");
-        let programs = text.lines().filter(|line| line.trim_start().starts_with("hostprogs"));
-        programs.into_iter().any(|line| line.split_whitespace().any(|word| word == program))
+        let has = |line: &str, wanted: &str| line.split_whitespace().any(|word| word == wanted);
+        let programs = ["hostprogs", "userprogs"];
+        text.lines().map(str::trim_start).any(|line| {
+            // `relocs-objs := relocs_32.o relocs_64.o`
+            let part = line.split_once("-objs").is_some_and(|(whole, _)| {
+                let makes = |line: &str| programs.iter().any(|name| line.starts_with(name)) && has(line, whole);
+                text.lines().any(|line| makes(line.trim_start()))
+            });
+            (programs.iter().any(|name| line.starts_with(name)) && has(line, program))
+                || (part && has(line, &format!("{program}.o")))
+        })
     })
 }
 

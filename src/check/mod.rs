@@ -219,8 +219,8 @@ pub fn compare(
         let new = alone.then_some((name.as_str(), key.0.as_str()));
         let below = node.copied && !tracepoints.contains(&node.group);
         let mut expected = expected(closure, (node, below), new, &renamed, (naming, &calls));
-        if node.copied && node.extent == Extent::Signature && node.is_mixed() && !closure.has_used_objects(index) {
-            expected = without_specifiers(type_alone(expected));
+        if node.copied && node.extent == Extent::Signature && node.is_mixed && !closure.has_used_objects(index) {
+            expected = type_alone(expected);
         }
         let place = || {
             let file = &closure.files[node.position.file as usize].path;
@@ -230,7 +230,7 @@ pub fn compare(
         let equal = candidates.iter().any(|candidate| {
             let range = outline.statements[candidate.0 as usize].tokens();
             let switches = if naming.switches && below { switches::found(module, range) } else { Vec::new() };
-            let mut found = found(module, outline, *candidate, node.extent);
+            let mut found = found(module, outline, *candidate, node);
             if node.extent == Extent::Whole {
                 for switch in switches.iter().rev() {
                     let new = invocation(&switch.name, &switch.trampolines, found[switch.argument.clone()].to_vec());
@@ -272,7 +272,7 @@ fn texts(words: &[Word], target: bool) -> Vec<String> {
 
 /// A type under another `#pragma pack` has another layout, with the same tokens.
 fn packing(node: &Node, pack: Option<u32>) -> Option<String> {
-    let differs = node.extent == Extent::Whole && node.pack != pack;
+    let differs = (node.extent == Extent::Whole || node.is_mixed) && node.copied && node.pack != pack;
     differs.then(|| format!("the source has it under #pragma pack {:?}, the emitted C under {pack:?}", node.pack))
 }
 
@@ -337,6 +337,7 @@ fn expected<'a>(
         }
     }
     match (node.extent, target) {
+        (Extent::Signature, _) if node.is_mixed => sized(without_storage(words), node),
         (Extent::Signature, _) => sized(without_specifiers(first_declarator(words)), node),
         (_, None) => words,
         (_, Some((old, new))) => {
@@ -392,7 +393,9 @@ fn invocation<'a>(name: &'a str, trampolines: &'a BTreeSet<String>, argument: Ve
 /// The declaration of an array has the size that its initialiser gives it, where it is ours and not a header's.
 fn sized<'a>(mut words: Vec<Word<'a>>, node: &'a Node) -> Vec<Word<'a>> {
     let texts: Vec<&str> = words.iter().map(|word| word.0).collect();
-    if let (true, Some(length), Some((name, _))) = (node.copied, &node.array_length, node.declared())
+    let several = node.names.iter().filter(|(_, role)| *role == Role::Variable).count() > 1;
+    if let (true, Some(length), Some((name, _))) =
+        (node.copied && !(node.is_mixed && several), &node.array_length, node.declared())
         && let Some(at) = declaration::open_bracket(&texts, name)
     {
         words.insert(at + 1, (length, false));
@@ -416,7 +419,7 @@ fn type_alone(words: Vec<Word>) -> Vec<Word> {
             break;
         }
     }
-    words[start..end].iter().copied().chain([(";", false)]).collect()
+    without_storage(words[start..end].to_vec())
 }
 
 /// Up to the comma that parts two declarators: what is copied has a declaration each in the module, a header has one for all.
@@ -434,20 +437,29 @@ fn first_declarator(mut words: Vec<Word>) -> Vec<Word> {
     words
 }
 
-fn found<'a>(module: &'a Expanded, outline: &Outline, id: StatementId, extent: Extent) -> Vec<Word<'a>> {
+fn found<'a>(module: &'a Expanded, outline: &Outline, id: StatementId, node: &Node) -> Vec<Word<'a>> {
     let statement = &outline.statements[id.0 as usize];
     let word = |token: &Token| {
         let text = std::str::from_utf8(module.interner().text(token.symbol)).unwrap_or("\u{fffd}");
         (text, module.varies(token))
     };
     let words: Vec<Word> = module.tokens[statement.tokens()].iter().map(word).collect();
-    match extent {
+    match node.extent {
         Extent::Whole => words,
         Extent::Signature => {
             let end = (outline.signature_end(module, id) - statement.start) as usize;
+            if node.is_mixed {
+                return without_storage(words[..end].to_vec());
+            }
             without_specifiers(first_declarator(words[..end].to_vec()))
         }
     }
+}
+
+/// A declaration that defines a type too: the attributes are the type's.
+fn without_storage(mut words: Vec<Word>) -> Vec<Word> {
+    words.retain(|(text, _)| !matches!(*text, "static" | "extern" | ";"));
+    words
 }
 
 /// A declaration without what a declaration of something of another unit may lack: storage class, `inline`, attributes.

@@ -17,6 +17,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::{EdgeIndex, Graph, NodeIndex};
+use petgraph::visit::EdgeRef as _;
 use serde::{Deserialize, Serialize};
 
 use crate::unit::groups::{GroupId, StatementId};
@@ -72,10 +73,16 @@ pub struct Node {
     pub tokens: Vec<u32>,
     /// How many of the tokens are before its body or initialiser.
     pub signature_tokens: usize,
+    /// Does it define a type and declare objects of it (`struct s { ... } *list;`), all of which the source spells? Where only the
+    /// type is needed, or the objects are the running kernel's, its signature is taken.
+    pub is_mixed: bool,
     /// The macros by whose bodies its first token came, innermost first.
     pub origin: Vec<String>,
-    /// Of a target whose name a macro pastes together: the invocation, which its expansion takes the place of.
+    /// The invocation that makes its first words, of a function's name its own. That of a target gives way to its expansion where
+    /// [`Node::is_made`].
     pub made_by: Option<WrittenOut>,
+    /// Is it a target whose name a macro makes?
+    pub is_made: bool,
     pub static_locals: Vec<StaticLocal>,
     /// Those of its tokens that mean a function or object at file scope by its name.
     pub objects: Vec<u32>,
@@ -168,15 +175,6 @@ pub struct Closure {
 }
 
 impl Node {
-    /// Does it define a type and declare objects of it (`struct s { ... } *list;`)? Where only the type is needed, or the objects are
-    /// the running kernel's, its signature is taken.
-    pub fn is_mixed(&self) -> bool {
-        self.names.first().is_some_and(|(_, role)| role.is_tag())
-            && self.names.iter().any(|(_, role)| *role == Role::Variable)
-            && self.origin.is_empty()
-            && self.signature_end.is_some()
-    }
-
     /// What it declares: a function or object, else a type.
     pub fn declared(&self) -> Option<&(String, Role)> {
         let ordinary = |(_, role): &&(String, Role)| matches!(role, Role::Function | Role::Prototype | Role::Variable);
@@ -191,11 +189,11 @@ impl Closure {
         tags.map(|(name, _)| name.as_str()).filter(|name| self.renamed.contains(*name)).collect()
     }
 
-    /// Does anything need an object of a statement that defines a type too ([`Node::is_mixed`])?
+    /// Does anything else need an object of a statement that defines a type too ([`Node::is_mixed`])?
     pub fn has_used_objects(&self, index: NodeIndex) -> bool {
         let objects = self.graph[index].names.iter().filter(|(_, role)| *role == Role::Variable);
         let objects: BTreeSet<&str> = objects.map(|(name, _)| name.as_str()).collect();
-        let mut users = self.graph.edges_directed(index, petgraph::Incoming);
+        let mut users = self.graph.edges_directed(index, petgraph::Incoming).filter(|edge| edge.source() != index);
         users.any(|edge| objects.contains(edge.weight().name.as_str()))
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use petgraph::graph::{Graph, NodeIndex};
 use rustc_hash::FxHashMap;
 
-use crate::finding::{MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
+use crate::finding::{Finding, MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Need, Parsed};
 use crate::unit::expand::{Expanded, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId, is_identifier};
@@ -19,7 +19,7 @@ use crate::unit::text::{Macro, MacroId};
 use super::boundary::Boundary;
 use super::mentions::Mentions;
 use super::statics::WrittenOut;
-use super::written::{Written, labelled};
+use super::written::{Written, labelled, labelled_inside};
 use super::{
     Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, asked, statics, switches,
 };
@@ -117,6 +117,7 @@ pub fn close<'a>(
         walk.types_for_headers();
         if walk.queue.is_empty() {
             walk.check_pragmas()?;
+            walk.check_labels()?;
             return Ok(walk.finish());
         }
     }
@@ -198,7 +199,9 @@ impl Walk<'_, '_> {
             tokens: tokens.iter().map(|token| self.texts.index(self.unit, token, varies(token))).collect(),
             signature_tokens: (signature_end - statement.start) as usize,
             origin: self.origin(statement.start),
+            is_mixed: self.is_mixed(id),
             made_by: self.made_by(id),
+            is_made: self.is_made(id),
             static_locals: Vec::new(),
             objects: Vec::new(),
             switches: Vec::new(),
@@ -216,9 +219,14 @@ impl Walk<'_, '_> {
     fn follow(&mut self, node: NodeIndex) -> Result<()> {
         let Node { statement, group, extent, copied, .. } = self.graph[node];
         if copied && extent == Extent::Whole {
+            let all = self.outline.groups[group.0 as usize].statements();
+            let known = |statement: &StatementId| self.by_statement.get(statement).map(|node| &self.graph[*node]);
+            let group_targets: Vec<StatementId> =
+                all.filter(|other| known(other).is_some_and(|node| node.is_made)).collect();
             for sibling in self.outline.groups[group.0 as usize].statements() {
                 let shape = self.outline.statements[sibling.0 as usize].shape;
-                let left_out = self.is_dropped(sibling) || self.is_made_beside(statement, sibling);
+                let made = || group_targets.iter().any(|target| self.is_made_beside(*target, sibling));
+                let left_out = self.is_dropped(sibling) || made();
                 if sibling == statement || matches!(shape, Shape::Empty | Shape::Pragma) || left_out {
                     continue;
                 }
@@ -292,6 +300,26 @@ impl Walk<'_, '_> {
         depth > 0
     }
 
+    /// A label within a function is about all of the unit, and its function may not be copied.
+    fn check_labels(&self) -> Result<()> {
+        if self.scope.as_written {
+            return Ok(());
+        }
+        let labels = labelled_inside(self.unit, self.outline);
+        let names = self.graph.node_weights().flat_map(|node| &node.names);
+        for (name, role) in names.filter(|_| !labels.is_empty()) {
+            let symbol = self.unit.interner().find(name.as_bytes());
+            let label = symbol.and_then(|symbol| labels.get(&symbol));
+            if let (Role::Function | Role::Prototype | Role::Variable, Some(at)) = (role, label) {
+                let place = self.places.position(self.unit.start_of(*at));
+                let message = format!("a declaration within a function gives {name} another symbol in all of the unit");
+                let file = self.places.all().swap_remove(place.file as usize).path;
+                return Err(Finding::new(PRAGMA_UNKNOWN, message).at(file, Some(place.line)).into());
+            }
+        }
+        Ok(())
+    }
+
     fn first_name(&self, statement: StatementId) -> String {
         let names = &self.outline.names[statement.0 as usize];
         names.first().map(|name| self.unit.interner().string(name.symbol)).unwrap_or_default()
@@ -306,34 +334,44 @@ impl Walk<'_, '_> {
     /// See [`Node::made_by`].
     fn made_by(&self, id: StatementId) -> Option<WrittenOut> {
         let statement = &self.outline.statements[id.0 as usize];
-        let name = self.outline.names[id.0 as usize].first().filter(|name| name.role == Role::Function)?;
-        let token = &self.unit.tokens[name.token as usize];
-        let invocation = self.unit.invocations.get(token.invocation as usize)?;
-        let origin = self.origin(name.token);
-        let is_target = self.scope.targets.contains(&self.unit.interner().string(name.symbol));
-        if !is_target || origin.iter().any(|name| self.scope.redefined_macros.contains(name)) {
-            return None;
-        }
-        let is_own = |index: &usize| self.unit.tokens[*index].invocation == token.invocation;
+        let name = self.outline.names[id.0 as usize].first()?;
+        let token = match name.role {
+            Role::Function => name.token,
+            _ => statement.start,
+        };
+        let number = self.unit.tokens[token as usize].invocation;
+        let invocation = self.unit.invocations.get(number as usize)?;
+        let is_own = |index: &usize| self.unit.tokens[*index].invocation == number;
         let first = statement.tokens().find(is_own)?;
         let end = (first..statement.end as usize).take_while(is_own).last()? + 1;
         let whole = statement.tokens().filter(is_own).count() == end - first;
         let start = statement.start as usize;
         whole.then(|| WrittenOut {
-            name: origin.last().cloned().unwrap_or_default(),
+            name: self.origin(token).last().cloned().unwrap_or_default(),
             tokens: (first - start, end - start),
             start: self.places.position(invocation.start),
             end: self.places.position(invocation.end),
         })
     }
 
-    /// Does the invocation that makes a target make the other statement too? Then that goes with it.
+    /// See [`Node::is_made`].
+    fn is_made(&self, id: StatementId) -> bool {
+        let names = self.outline.names[id.0 as usize].first().filter(|name| name.role == Role::Function);
+        names.is_some_and(|name| {
+            self.unit.tokens[name.token as usize].invocation != NONE
+                && self.scope.targets.contains(&self.unit.interner().string(name.symbol))
+                && !self.origin(name.token).iter().any(|name| self.scope.redefined_macros.contains(name))
+        })
+    }
+
+    /// Does the invocation that makes a target make the other statement too? Then that comes only where it is needed.
     fn is_made_beside(&self, target: StatementId, other: StatementId) -> bool {
-        let node = self.by_statement.get(&target).map(|node| &self.graph[*node]);
+        let node = self.by_statement.get(&target).map(|node| &self.graph[*node]).filter(|node| node.is_made);
         let first = |statement: StatementId, at: usize| {
             self.unit.tokens[self.outline.statements[statement.0 as usize].start as usize + at].invocation
         };
-        node.and_then(|node| node.made_by.as_ref()).is_some_and(|made| first(target, made.tokens.0) == first(other, 0))
+        let made = node.and_then(|node| node.made_by.as_ref());
+        made.is_some_and(|made| first(target, made.tokens.0) == first(other, 0))
     }
 
     /// Functions of public headers that call a renamed one are the patched kernel's only under other names too.
@@ -443,6 +481,7 @@ impl Walk<'_, '_> {
                 self.reach(declaration, Extent::Signature, edge(EdgeKind::Declaration));
                 // A header may leave the size of an array to its definition.
                 if let Some(definition) = definition.filter(|definition| *definition != declaration)
+                    && self.is_open_array(declaration, &name)
                     && self.is_measured(from, &name)
                     && self.is_public(declaration)
                 {
@@ -454,12 +493,35 @@ impl Walk<'_, '_> {
 
     /// What is taken of a statement for the type that it defines. See [`Node::is_mixed`].
     fn extent_of_type(&self, statement: StatementId) -> Extent {
-        let names = &self.outline.names[statement.0 as usize];
-        let is_mixed = names.first().is_some_and(|name| name.role.is_tag())
-            && names.iter().any(|name| name.role == Role::Variable)
-            && self.origin(self.outline.statements[statement.0 as usize].start).is_empty();
-        let signature = is_mixed && !self.scope.as_written && !self.is_public(statement);
+        let signature = self.is_mixed(statement) && !self.scope.as_written && !self.is_public(statement);
         if signature { Extent::Signature } else { Extent::Whole }
+    }
+
+    /// See [`Node::is_mixed`].
+    fn is_mixed(&self, id: StatementId) -> bool {
+        let names = &self.outline.names[id.0 as usize];
+        let statement = &self.outline.statements[id.0 as usize];
+        let end = self.outline.signature_end(self.unit, id).min(statement.end - 1);
+        let is_spelled = |token: u32| {
+            let token = &self.unit.tokens[token as usize];
+            token.invocation == NONE && token.source != NONE
+        };
+        let tagged = names.first().is_some_and(|name| name.role.is_tag());
+        let anonymous = || {
+            let words: Vec<&[u8]> = (statement.start..end).map(|token| self.unit.text(token as usize)).collect();
+            words.windows(2).any(|words| matches!(words, [b"struct" | b"union" | b"enum", b"{"]))
+        };
+        names.iter().any(|name| name.role == Role::Variable)
+            && is_spelled(statement.start)
+            && is_spelled(end)
+            && (tagged || anonymous())
+    }
+
+    /// Does a statement declare `name[]`?
+    fn is_open_array(&self, statement: StatementId, name: &str) -> bool {
+        let words: Vec<&[u8]> =
+            self.outline.statements[statement.0 as usize].tokens().map(|token| self.unit.text(token)).collect();
+        words.windows(3).any(|words| words == [name.as_bytes(), b"[", b"]"])
     }
 
     /// Does a statement have `sizeof(name)`?

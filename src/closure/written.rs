@@ -34,6 +34,29 @@ pub(super) fn labelled(unit: &Expanded, outline: &Outline) -> BTreeMap<Symbol, V
     found
 }
 
+/// The words of declarations within functions that give something another symbol (`extern int f(void) asm("g");`), which GCC
+/// applies to all of the unit, with the label's token.
+pub(super) fn labelled_inside(unit: &Expanded, outline: &Outline) -> BTreeMap<Symbol, u32> {
+    let words = [&b"asm"[..], b"__asm__", b"__asm"].map(|word| unit.interner().find(word));
+    let external = unit.interner().find(b"extern");
+    let mut found = BTreeMap::new();
+    for at in (1..unit.tokens.len()).filter(|at| words.contains(&Some(unit.tokens[*at].symbol))) {
+        let index = outline.statements.partition_point(|statement| statement.end as usize <= at);
+        let Some(statement) = outline.statements.get(index) else { break };
+        let inside = outline.signature_end(unit, StatementId(index as u32)) as usize <= at;
+        if !inside || !matches!(unit.text(at - 1), b")" | b"]") && !is_identifier(unit.text(at - 1)) {
+            continue;
+        }
+        let declaration = (statement.start as usize..at).rev();
+        let declaration = declaration.take_while(|at| !matches!(unit.text(*at), b";" | b"{" | b"}"));
+        let declaration: Vec<Symbol> = declaration.map(|at| unit.tokens[at].symbol).collect();
+        if external.is_some_and(|external| declaration.contains(&external)) {
+            found.extend(declaration.into_iter().map(|symbol| (symbol, at as u32)));
+        }
+    }
+    found
+}
+
 /// The unit's statements by what they say.
 #[derive(Default)]
 pub(super) struct Written {

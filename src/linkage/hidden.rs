@@ -45,18 +45,18 @@ pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Re
     Ok(hidden)
 }
 
-/// Headers that compile alone and not before what the template includes, which does.
+/// Headers without which the others compile, with those of the template, and with which they don't: they go with none of a
+/// module's (asm/efi.h), or not before those of the template.
 fn apart(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<u32>> {
     let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
-    let template: Vec<Include> = templates(own).collect();
-    if template.is_empty() || module.compiles(&all)? || !module.compiles(&template)? {
+    if module.compiles(&all)? {
         return Ok(BTreeSet::new());
     }
     let names = Names { closure, source: module.source };
     let mut apart = BTreeSet::new();
     for include in includes {
-        let both: Vec<Include> = std::iter::once(include.clone()).chain(templates(own)).collect();
-        if module.compiles(std::slice::from_ref(include))? && !module.compiles(&both)? {
+        let others: Vec<Include> = all.iter().filter(|other| other.name != include.name).cloned().collect();
+        if module.compiles(&others)? {
             apart.extend((0..closure.files.len() as u32).filter(|file| names.of(*file) == include.name));
         }
     }

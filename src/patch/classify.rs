@@ -73,6 +73,9 @@ pub fn classify(path: &str) -> Class {
             "it changes how the kernel is configured or built; take that file out of the patch if the fix works without",
         );
     }
+    if path == "kernel/bounds.c" || name.starts_with("asm-offsets") || name.ends_with("-asm-offsets.c") {
+        return refused("it makes constants of the whole kernel's (Kbuild)");
+    }
     match extension {
         "c" | "h" => Class::Code,
         "S" | "s" => refused(
@@ -142,6 +145,9 @@ mod tests {
             "arch/x86/entry/vdso/vclock_gettime.c",
             "arch/x86/boot/main.c",
             "scripts/mod/modpost.c",
+            "kernel/bounds.c",
+            "arch/x86/kernel/asm-offsets_64.c",
+            "arch/x86/kvm/kvm-asm-offsets.c",
             "tools/objtool/check.c",
             "arch/x86/realmode/rm/wakemain.c",
             "arch/x86/entry/syscalls/syscall_64.tbl",

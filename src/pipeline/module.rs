@@ -83,7 +83,9 @@ pub fn rendered(
     let tables = tables(kernel, options, plan, (&externals, &reached), &replacements, &srcversions);
     // Alone, the tables are what no text was copied into.
     let own = render::module(&tables, None)?;
-    findings.extend(whole::clashes(parts.iter().flat_map(|part| &part.items), &own));
+    for part in parts {
+        findings.extend(whole::clashes(part.items.iter(), &own, &part.header_macros));
+    }
     let mut files = Vec::new();
     let mut objects = Vec::new();
     match parts {

@@ -34,6 +34,8 @@ pub struct Part<'a> {
     pub(super) includes: Vec<Include>,
     pub(super) externals: Vec<External>,
     pub(super) access: Access,
+    /// Macros that its headers bring, as [`reading::Brought`] has them.
+    pub(super) header_macros: BTreeMap<String, String>,
     /// Of names that the other files of the module see.
     pub(super) suffix: String,
     pub(super) findings: Vec<Finding>,
@@ -60,15 +62,15 @@ pub fn parts<'a>(
     };
     let part = |closure: &UnitClosure<'a>| part(kernel, options, plan, closure, (several, &new), scratch);
     let settled = |mut closure: UnitClosure<'a>| -> Result<Part<'a>> {
-        let (first, functions) = match part(&closure)? {
-            Drafted::Compiled(first, functions) => (*first, functions),
-            Drafted::Lacks(hidden, error) if hidden.is_subset(&closure.of_headers.hidden) => return Err(error),
-            Drafted::Lacks(hidden, _) => {
-                let of_headers = OfHeaders { hidden, ..closure.of_headers.clone() };
-                closure = again(closure, of_headers)?;
-                match part(&closure)? {
-                    Drafted::Compiled(second, functions) => (*second, functions),
-                    Drafted::Lacks(_, error) => return Err(error),
+        let (first, functions) = loop {
+            match part(&closure)? {
+                Drafted::Compiled(first, functions) => break (*first, functions),
+                Drafted::Lacks(hidden, error) if hidden.is_subset(&closure.of_headers.hidden) => return Err(error),
+                // What is copied may need more that is hidden.
+                Drafted::Lacks(mut hidden, _) => {
+                    hidden.extend(closure.of_headers.hidden.iter().cloned());
+                    let of_headers = OfHeaders { hidden, ..closure.of_headers.clone() };
+                    closure = again(closure, of_headers)?;
                 }
             }
         };
@@ -134,6 +136,7 @@ fn part<'a>(
         includes,
         externals: Vec::new(),
         access: Access::default(),
+        header_macros: BTreeMap::new(),
         findings: Vec::new(),
     };
     let mut draft = |part: &Part| draft(kernel, options, plan, part, several, scratch);
@@ -166,6 +169,7 @@ fn part<'a>(
     let reach = access::Reach { kernel, wanted, resolver, externals: &externals };
     let more = access::settle(&mut part, &reach, compiled?, &mut draft)?;
     part.items = rewrite::items(&part.closure, &mut sources, &part.naming, Some(&brought))?;
+    part.header_macros = brought.macros;
     let freed =
         part.externals.iter().filter(|external| resolver.is_init(external)).map(|external| external.name.as_str());
     let freed = freed.collect::<Vec<_>>().join(", ");

@@ -1,6 +1,6 @@
 //! What a module would miss, or mean otherwise, without anything else noticing: each is looked for, and said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::closure::Closure;
 use crate::finding::{
@@ -107,10 +107,25 @@ pub fn outside(closure: &Closure, command: &CompileCommand) -> Result<()> {
     }
 }
 
-/// Macros of the copied text that `own`, the text that the module has around it, would be read with.
-pub fn clashes<'a>(items: impl Iterator<Item = &'a Item>, own: &str) -> Vec<Finding> {
-    let words: BTreeSet<Vec<u8>> = lex::texts(own.as_bytes()).map(|word| word.into_owned()).collect();
-    let macros = items.filter(|item| item.kind == "macro" && words.contains(item.name.as_bytes()));
+/// Macros of the copied text that `own`, the text that the module has around it, would be read with: it names them, or macros
+/// of headers (`known`) that it uses do.
+pub fn clashes<'a>(items: impl Iterator<Item = &'a Item>, own: &str, known: &BTreeMap<String, String>) -> Vec<Finding> {
+    let direct: BTreeSet<Vec<u8>> = lex::texts(own.as_bytes()).map(|word| word.into_owned()).collect();
+    let mut words: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut texts = vec![own];
+    while let Some(text) = texts.pop() {
+        for word in lex::texts(text.as_bytes()) {
+            if words.insert(word.to_vec()) {
+                texts.extend(std::str::from_utf8(&word).ok().and_then(|word| known.get(word)).map(String::as_str));
+            }
+        }
+    }
+    // Headers leave some to their users (`pr_fmt`); those need no `#undef`.
+    let clashes = |item: &&Item| {
+        let name = item.name.as_bytes();
+        direct.contains(name) || (words.contains(name) && item.text.starts_with("#undef"))
+    };
+    let macros = items.filter(|item| item.kind == "macro").filter(clashes);
     let finding = |item: &Item| {
         let message = format!("{} is a macro of the copied text, and a name in the module's own code", item.name);
         Finding::new(MACRO_CLASH, message).at(item.file.as_str(), Some(item.line))

@@ -45,7 +45,7 @@ const LINE: usize = 100;
 /// An `extern` declaration in place of a statement. `defined` are the names that the module has definitions of.
 pub fn declared(closure: &Closure, sources: &mut Sources, index: NodeIndex, defined: &BTreeSet<&str>) -> Result<Item> {
     let node = &closure.graph[index];
-    if node.is_mixed() {
+    if node.is_mixed {
         return mixed(closure, sources, index);
     }
     let (name, role) = node.names.first().cloned().unwrap_or((String::new(), Role::Variable));
@@ -90,7 +90,8 @@ fn item(closure: &Closure, index: NodeIndex, name: String, text: String, edits: 
 
 /// The `[` behind an array's name that its initialiser must fill.
 pub fn open_bracket<S: AsRef<str>>(words: &[S], name: &str) -> Option<usize> {
-    let behind = words.iter().position(|word| word.as_ref() == name)? + 1;
+    // A tag or a member may have the name too.
+    let behind = words.iter().rposition(|word| word.as_ref() == name)? + 1;
     let word = |at: usize| words.get(at).map(AsRef::as_ref);
     (word(behind) == Some("[") && word(behind + 1) == Some("]")).then_some(behind)
 }
@@ -106,58 +107,82 @@ fn ordinary(node: &Node) -> impl Iterator<Item = &str> {
 fn mixed(closure: &Closure, sources: &mut Sources, index: NodeIndex) -> Result<Item> {
     let node = &closure.graph[index];
     let name = node.declared().map_or(String::new(), |(name, _)| name.clone());
-    let Some(end) = node.signature_end else { return several(closure, index, &BTreeSet::new()) };
-    let mut text = sources.text(closure, node.position, end)?.text.trim_end().to_string();
-    if let Some(rest) = text.strip_prefix("static ").or_else(|| text.strip_prefix("extern ")) {
-        text = rest.trim_start().to_string();
-    }
-    text.push_str(";\n");
-    let Some(objects) = objects_of(&text) else {
-        return refuse(
-            FRONT_END,
-            format!("{name} is declared together with its type, and where that ends can't be told"),
-        );
+    let untold = || {
+        let message = format!("{name} is declared together with its type, and where that ends can't be told");
+        refuse(FRONT_END, message)
     };
+    let Some(end) = node.signature_end else { return untold() };
+    let mut text = sources.text(closure, node.position, end)?.text.trim_end().to_string();
+    text.push_str(";\n");
+    let variables = node.names.iter().filter(|(_, role)| *role == Role::Variable).map(|(name, _)| name.as_str());
+    let variables: BTreeSet<&str> = variables.collect();
+    let Some((keyword, objects)) = parts_of(&text, &variables) else { return untold() };
     let mut edits = Vec::new();
     if closure.has_used_objects(index) {
-        if let (Some(length), Some(at)) = (&node.array_length, text[objects.clone()].find("[]")) {
-            text.insert_str(objects.start + at + 1, length);
-            edits.push(format!("the number of elements of {name}, {length}, is its initialiser's"));
+        let open = text[objects.clone()].find("[]").map(|at| objects.start + at);
+        match (&node.array_length, open) {
+            (Some(length), Some(at)) if variables.len() == 1 => {
+                text.insert_str(at + 1, length);
+                edits.push(format!("the number of elements of {name}, {length}, is its initialiser's"));
+            }
+            (_, Some(_)) if variables.len() > 1 => return untold(),
+            _ => {}
         }
-        text.insert_str(0, "extern ");
+        let qualifiers = text[..keyword].split_whitespace().filter(|word| !matches!(*word, "static" | "extern"));
+        let qualifiers: String = qualifiers.map(|word| format!("{word} ")).collect();
+        text.replace_range(..keyword, &format!("extern {qualifiers}"));
         edits.push(format!("{name} is the running kernel's"));
     } else {
         edits.push(format!("without {}", text[objects.clone()].trim()));
         text.replace_range(objects, "");
+        text.replace_range(..keyword, "");
+    }
+    if let Some(bytes) = node.pack {
+        text = format!("#pragma pack(push, {bytes})\n{text}#pragma pack(pop)\n");
+        edits.push(format!("under the source's #pragma pack({bytes})"));
     }
     // Its type stands among the types.
     Ok(Item { section: Section::Types, kind: "type", ..item(closure, index, name, text, edits) })
 }
 
-/// Where a text that defines a type and declares objects has the objects: behind the closing brace and its attributes, which
-/// macros may spell, up to the semicolon.
-fn objects_of(text: &str) -> Option<std::ops::Range<usize>> {
+/// Of a text that defines a type and declares objects: where `struct`, `union` or `enum` is, and where the objects are, up to the
+/// semicolon. Attributes of the type stand before those, and may be macros.
+fn parts_of(text: &str, objects: &BTreeSet<&str>) -> Option<(usize, std::ops::Range<usize>)> {
     let bytes = text.as_bytes();
-    let (mut at, mut depth, mut start, mut word) = (0, 0, None, None);
+    let (mut at, mut depth, mut keyword, mut closed, mut star) = (0, 0, None, false, None);
     loop {
         at = lex::gap(bytes, at).end;
         if at >= bytes.len() {
             return None;
         }
+        if bytes[at] == b'\n' {
+            at += 1;
+            continue;
+        }
         let end = lex::token(bytes, at).0.min(bytes.len());
-        match (&bytes[at..end], depth) {
-            (b"{" | b"(", _) => depth += 1,
-            (b"}", 1) => (depth, start, word) = (0, Some(end), None),
-            (b")", 1) => (depth, word) = (0, None),
-            (b"}" | b")", _) => depth -= 1,
-            // The last word before the end, an array's bounds or another object is the first object's name.
-            (b"*" | b";" | b"," | b"[", 0) if start.is_some() => {
-                let from = if bytes[at] == b'*' { at } else { word? };
-                let semicolon = text[from..].rfind(';')? + from;
-                return Some(text[..from].trim_end().len()..semicolon);
+        let word = text.get(at..end)?;
+        match (word, depth) {
+            ("struct" | "union" | "enum", 0) if keyword.is_none() => keyword = Some(at),
+            // A declarator may begin so: `} *list, (*call)(void);`.
+            ("*" | "(", 0) if closed && star.is_none() => {
+                star = Some(at);
+                depth += u32::from(word == "(");
             }
-            (token, 0) if token[0] == b'_' || token[0].is_ascii_alphabetic() => word = Some(at),
+            ("{" | "(", _) => depth += 1,
+            ("}" | ")", _) => {
+                depth = u32::checked_sub(depth, 1)?;
+                closed |= word == "}" && depth == 0;
+            }
+            (name, _) if closed && objects.contains(name) => {
+                let from = star.unwrap_or(at);
+                let semicolon = text[from..].rfind(';')? + from;
+                return Some((keyword?, text[..from].trim_end().len()..semicolon));
+            }
             _ => {}
+        }
+        // An attribute's parentheses are no declarator's.
+        if depth == 0 && !matches!(word, "*") {
+            star = None;
         }
         at = end.max(at + 1);
     }

@@ -18,14 +18,14 @@ use serde::Serialize;
 
 use crate::closure::statics::WrittenOut;
 use crate::closure::{Closure, CopiedGroup, EdgeKind, Mention, Node, WILDCARD};
-use crate::finding::{NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
+use crate::finding::{FRONT_END, NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
 use crate::linkage::events;
 use crate::linkage::reading::Brought;
 use crate::unit::groups::GroupId;
 use crate::unit::lex;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
-use crate::unit::place::{Class, Position};
+use crate::unit::place::{Class, Position, classify};
 
 pub use sources::Sources;
 
@@ -160,7 +160,12 @@ pub fn items(
         let provided = node.extent == Extent::Signature && node.copied && !copied.contains(&node.group);
         if provided || (!naming.everywhere && is_called_target(closure, naming, index)) {
             let item = declaration::declared(closure, sources, index, &defined)?;
-            declared_macros(closure, sources, &item, &mut macros)?;
+            let mut spelled = BTreeSet::new();
+            declared_macros(closure, sources, &item, &mut spelled)?;
+            for id in &spelled {
+                users.entry(*id).or_default().insert(item.section);
+            }
+            macros.extend(spelled);
             items.push(item);
         }
     }
@@ -280,9 +285,20 @@ fn copied(
         text.text = format!("{}\n", group.taken);
     }
     let start = text.start;
-    let place = |sources: &mut Sources, position: Position| match cut {
-        true => Ok((position.order - group.start.order) as usize),
-        false => sources.offset(closure, position).map(|at| at - start),
+    let length = text.text.len();
+    let place = |sources: &mut Sources, position: Position| -> Result<usize> {
+        let at = match cut {
+            true => position.order.checked_sub(group.start.order).map(|at| at as usize),
+            false if position.file != group.start.file => None,
+            false => sources.offset(closure, position)?.checked_sub(start),
+        };
+        match at.filter(|at| *at <= length) {
+            Some(at) => Ok(at),
+            None => {
+                let path = &closure.files[position.file as usize].path;
+                refuse(FRONT_END, format!("{path}:{}: a function spans two files", position.line))
+            }
+        }
     };
     let mut kind = "type";
     let mut section = Section::Types;
@@ -299,7 +315,7 @@ fn copied(
         if matches!(role, Role::Function | Role::Variable) || (initialised && node.names.iter().any(is_data)) {
             section = Section::Code;
         }
-        statics::edit(closure, sources, node, naming, text.start, &mut replacements, &mut edits)?;
+        statics::edit(closure, sources, node, naming, (&text.text, &place), &mut replacements, &mut edits)?;
         edits.extend(pointers::edits(closure, node, naming));
         let is_function = *role == Role::Function || (naming.everywhere && *role == Role::Prototype);
         let target = is_function && naming.targets.contains(declared);
@@ -349,10 +365,23 @@ fn copied(
                 edits.push(format!("{declared} is named {new_name} by a redefined {}", wrapper.macro_name));
             }
             (None, None) if new_name == *declared => {}
-            (None, None) if node.made_by.is_some() => {
+            (None, None) if node.is_made && node.made_by.is_some() => {
                 let Some(out) = &node.made_by else { continue };
                 let (at, end) = (place(sources, out.start)?, place(sources, out.end)?);
-                replacements.push((at, end - at, made(closure, (node, out), (declared, &new_name), naming.shared)));
+                if replacements.iter().any(|(other, length, _)| *other < end && at < other + length) {
+                    // The targets that one invocation makes are written out together.
+                    continue;
+                }
+                let Some(made) = made(closure, nodes, out, naming, &text.text[end..]) else {
+                    return refuse(
+                        TARGET_NOT_SPELLED,
+                        format!(
+                            "{declared} is to be replaced, and what {}() makes of it can't be told from what it makes beside; copy it by hand",
+                            out.name
+                        ),
+                    );
+                };
+                replacements.push((at, end - at, made));
                 edits.push(format!("{} is written out, for it makes {declared}, which is named {new_name}", out.name));
                 if out.tokens.0 > 0 {
                     let start = place(sources, node.position)?;
@@ -439,21 +468,64 @@ fn specifiers(
     }
 }
 
-/// The expansion that makes a target, under its new name.
+/// What an invocation makes of the statements that the module has of it, targets under their new names. `behind` is the text
+/// behind it, in which the last of them may go on. Nothing where that can't be told.
 fn made(
     closure: &Closure,
-    (node, out): (&Node, &WrittenOut),
-    (declared, new_name): (&str, &str),
-    shared: bool,
-) -> String {
+    nodes: &[NodeIndex],
+    invocation: &WrittenOut,
+    naming: &Naming,
+    behind: &str,
+) -> Option<String> {
+    let mut statements = Vec::new();
+    let mut ends = true;
+    for node in nodes.iter().map(|index| &closure.graph[*index]) {
+        let Some(out) = node.made_by.as_ref().filter(|out| out.start == invocation.start) else { continue };
+        // One that goes on behind the invocation is its last; one that begins before it is its only one.
+        let is_target = node.names.iter().any(|(name, _)| naming.targets.contains(name));
+        if !ends
+            || node.extent == Extent::Signature
+            || (out.tokens.0 > 0 && !node.is_made)
+            || (is_target && !node.is_made)
+        {
+            return None;
+        }
+        ends = out.tokens.1 == node.tokens.len();
+        statements.push(expansion(closure, (node, out), naming));
+    }
+    let goes_on = !behind.trim_start_matches([';', ' ', '\t', '\n']).is_empty();
+    (ends != goes_on && !statements.is_empty()).then(|| statements.join("\n\n"))
+}
+
+/// `inline` is a macro that adds attributes (include/linux/compiler_types.h), and would do it once more.
+fn without_inlines_own(words: &mut Vec<String>) {
+    const ADDED: &[&str] = &["gnu_inline", "unused", "no_instrument_function"];
+    let mut at = 0;
+    while at < words.len() {
+        at += 1;
+        while words[at - 1] == "inline"
+            && let Some([attribute, open, inner, name, close, end]) = words.get(at..at + 6)
+            && [attribute, open, inner, close, end].map(String::as_str) == ["__attribute__", "(", "(", ")", ")"]
+            && ADDED.contains(&name.trim_matches('_'))
+        {
+            words.drain(at..at + 6);
+        }
+    }
+}
+
+/// The words that the invocation makes of a statement.
+fn expansion(closure: &Closure, (node, out): (&Node, &WrittenOut), naming: &Naming) -> String {
     let words = node.tokens[out.tokens.0..out.tokens.1].iter();
     let words = words.map(|token| closure.texts[(token & !WILDCARD) as usize].clone());
     let mut words: Vec<String> = words.collect();
+    without_inlines_own(&mut words);
+    let declared = node.names.first().filter(|_| node.is_made).map(|(name, _)| name.as_str());
+    let Some(declared) = declared else { return layout::laid_out(&words, 0) };
     let body = words.iter().position(|word| word == "{").unwrap_or(words.len());
     if let Some(name) = words.iter_mut().take(body).find(|word| *word == declared) {
-        *name = new_name.into();
+        *name = naming.new_name(declared);
     }
-    match (is_static(closure, node), shared) {
+    match (is_static(closure, node), naming.shared) {
         (false, false) if out.tokens.0 == 0 => words.insert(0, "static".into()),
         (true, true) => {
             let mut at = 0;
@@ -471,8 +543,9 @@ fn made(
 fn included_inside<'a>(closure: &'a Closure, group: &CopiedGroup) -> BTreeSet<&'a str> {
     let times = closure.entered.iter().chain(&closure.entered_again);
     let inside = times.filter(|entered| group.start.order < entered.order && entered.order < group.end.order);
-    let files = inside.map(|entered| &closure.files[entered.file as usize]);
-    files.filter(|file| matches!(file.class, Class::Source | Class::Private)).map(|file| file.path.as_str()).collect()
+    let files = inside.map(|entered| closure.files[entered.file as usize].path.as_str());
+    // By its path: what is in it may be the unit's own all the same (`asm/syscalls_32.h`).
+    files.filter(|path| matches!(classify(path, &[]).class, Class::Source | Class::Private)).collect()
 }
 
 /// Is the statement a `#pragma` line?
@@ -668,7 +741,7 @@ fn forward_declarations(closure: &Closure, brought: Option<&BTreeSet<u32>>) -> V
     let defined: BTreeSet<&str> = closure
         .graph
         .node_weights()
-        .filter(|node| node.extent == Extent::Whole)
+        .filter(|node| node.extent == Extent::Whole || (node.is_mixed && node.copied))
         .flat_map(|node| &node.names)
         .filter(|(_, role)| role.is_tag())
         .map(|(name, _)| name.as_str())

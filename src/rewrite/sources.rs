@@ -125,13 +125,6 @@ impl Sources {
         }
     }
 
-    /// How many bytes of white space stand before a position.
-    pub fn blanks_before(&mut self, closure: &Closure, position: Position) -> Result<usize> {
-        let offset = self.offset(closure, position)?;
-        let bytes = &self.file(closure, position.file)?.bytes[..offset];
-        Ok(bytes.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count())
-    }
-
     /// The text between two positions of one file, ending in a newline.
     pub fn text(&mut self, closure: &Closure, start: Position, end: Position) -> Result<Text> {
         let path = closure.files[start.file as usize].path.clone();

@@ -4,47 +4,44 @@ use std::ops::Range;
 
 use crate::closure::statics::{StaticEdit, WrittenOut};
 use crate::closure::{Closure, Node, WILDCARD};
-use crate::finding::{FRONT_END, Result, refuse};
+use crate::finding::Result;
 use crate::unit::place::Position;
 
 use super::{Naming, Sources, declaration, layout};
 
-/// The edits of a copied function's text, as (offset in the text, bytes, new text), and their words. The text begins at
-/// `start` of its file.
+/// Tells where in a text a position is.
+type Place<'a> = &'a dyn Fn(&mut Sources, Position) -> Result<usize>;
+
+/// The edits of a copied function's text, as (offset in the text, bytes, new text), and their words.
 pub fn edit(
     closure: &Closure,
     sources: &mut Sources,
     node: &Node,
     naming: &Naming,
-    start: usize,
+    (text, place): (&str, Place),
     replacements: &mut Vec<(usize, usize, String)>,
     words: &mut Vec<String>,
 ) -> Result<()> {
     let is_chosen = |name: &str| naming.statics.contains_key(name);
     let range = |sources: &mut Sources, (from, to): (Position, Position)| -> Result<Range<usize>> {
-        let range = sources.offset(closure, from)?..sources.offset(closure, to)?;
-        if from.file != node.position.file || range.start < start {
-            let path = &closure.files[from.file as usize].path;
-            return refuse(FRONT_END, format!("{path}:{}: a function spans two files", from.line));
-        }
-        Ok(range.start - start..range.end - start)
+        Ok(place(sources, from)?..place(sources, to)?)
     };
+    let blanks = |at: usize| text.as_bytes()[..at].iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
     let edits = node.static_edits(is_chosen);
     let outs = node.written_out(is_chosen);
     for out in &outs {
         let range = range(sources, (out.start, out.end))?;
-        let blanks = sources.blanks_before(closure, out.start)?;
         let column = out.start.column as usize;
-        let depth = if blanks >= column { column } else { 1 };
+        let depth = if blanks(range.start) >= column { column } else { 1 };
         replacements.push((range.start, range.len(), expansion(closure, node, out, &edits, depth)));
         words.push(format!("{} is written out, for its static variables are the running kernel's", out.name));
     }
     let is_inside = |edit: &StaticEdit| outs.iter().any(|o| (o.tokens.0..o.tokens.1).contains(&edit.tokens.start));
     for edit in edits.iter().filter(|edit| !is_inside(edit)) {
-        let Some(text) = edit.text else { continue };
-        let mut range = range(sources, text)?;
+        let Some(positions) = edit.text else { continue };
+        let mut range = range(sources, positions)?;
         if edit.new.is_empty() {
-            range.start -= sources.blanks_before(closure, text.0)?;
+            range.start -= blanks(range.start);
         }
         replacements.push((range.start, range.len(), declaration::joined(&edit.new)));
     }
