@@ -44,8 +44,11 @@ pub fn is_in_initialiser(closure: &Closure, name: &str) -> bool {
     let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
     copied.filter(|node| node.names.iter().any(|(_, role)| matches!(role, Role::Function | Role::Variable))).any(
         |node| {
-            let words = node.tokens[node.signature_tokens..].iter();
-            let words: Vec<&str> = words.map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).collect();
+            // What static keys and calls are made of, the module has otherwise.
+            let is_switch = |at: &usize| node.switches.iter().any(|switch| switch.tokens.contains(at));
+            let words = node.tokens.iter().enumerate().skip(node.signature_tokens).filter(|(at, _)| !is_switch(at));
+            let words = words.map(|(_, token)| closure.texts[(token & !WILDCARD) as usize].as_str());
+            let words: Vec<&str> = words.collect();
             match node.names.iter().any(|(_, role)| *role == Role::Variable) {
                 true => words.contains(&name),
                 // A function's static variables.
@@ -63,7 +66,10 @@ pub fn is_stringified(closure: &Closure, name: &str) -> bool {
     let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
     copied.filter(|node| !node.objects.is_empty()).any(|node| {
         let mut attribute = Attribute::default();
-        node.tokens.iter().map(|token| closure.texts[(token & !WILDCARD) as usize].as_str()).any(|word| {
+        // Static keys and calls have their names in assembly; the module asks them otherwise.
+        let is_switch = |at: &usize| node.switches.iter().any(|switch| switch.tokens.contains(at));
+        let tokens = node.tokens.iter().enumerate().filter(|(at, _)| !is_switch(at));
+        tokens.map(|(_, token)| closure.texts[(token & !WILDCARD) as usize].as_str()).any(|word| {
             let inside = attribute.step(word);
             let spelled = || groups.get(&node.group).is_some_and(|group| group.taken.contains(word));
             word.starts_with('"') && !inside && word.split(|c| !is_part(c)).any(|part| part == name) && !spelled()
