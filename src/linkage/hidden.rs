@@ -10,13 +10,13 @@ use crate::unit::expand::NONE;
 use crate::unit::groups::Outline;
 use crate::unit::place::Class;
 
-use super::includes::{Include, Names, templates};
+use super::includes::{Include, Names, with_templates};
 use super::reading::Reading;
 
 /// What public headers have for the unit and not for the module: the names that the closure needs of them. The module reads
 /// them under MODULE; and a header may not go together with those of its template (asm/unistd_32.h).
 pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<String>> {
-    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
+    let all = with_templates(includes, own);
     let stub = module.written(&all)?;
     let command = CompileCommand { source: stub.to_string_lossy().into_owned(), ..module.command.clone() };
     let mut unit = unit::expanded(&command, module.build)?;
@@ -48,7 +48,7 @@ pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Re
 /// Headers without which the others compile, with those of the template, and with which they don't: they go with none of a
 /// module's (asm/efi.h), or not before those of the template.
 fn apart(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<u32>> {
-    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
+    let all = with_templates(includes, own);
     if module.compiles(&all)? {
         return Ok(BTreeSet::new());
     }

@@ -393,8 +393,13 @@ pub fn completed(
     Ok(Some(together(&more)))
 }
 
+/// With what the template of a module includes.
+pub(super) fn with_templates(includes: &[Include], own: &[&str]) -> Vec<Include> {
+    includes.iter().cloned().chain(templates(own)).collect()
+}
+
 /// What the template of a module includes.
-pub(super) fn templates<'a>(own: &'a [&str]) -> impl Iterator<Item = Include> + 'a {
+fn templates<'a>(own: &'a [&str]) -> impl Iterator<Item = Include> + 'a {
     let include =
         |name: &&str| Include { name: name.to_string(), quoted: false, order: u32::MAX, reason: String::new() };
     own.iter().map(include)

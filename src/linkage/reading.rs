@@ -10,7 +10,7 @@ use crate::kernel::command::CompileCommand;
 use crate::process::Program;
 use crate::unit::place::{self, Class};
 
-use super::includes::{Include, LATE, own_macros, templates};
+use super::includes::{Include, LATE, own_macros, with_templates};
 
 /// How a module's includes are read.
 pub struct Reading<'a> {
@@ -91,7 +91,7 @@ pub fn brought(closure: &Closure, includes: &[Include], own: &[&str], module: &R
     if closure.mentions.iter().all(|mention| mention.headers.is_empty()) && own_macros(closure).is_empty() {
         return Ok(Brought::default());
     }
-    let all: Vec<Include> = includes.iter().cloned().chain(templates(own)).collect();
+    let all = with_templates(includes, own);
     let list = module.scratch.join("includes.d");
     let how = ["-E".as_ref(), "-dM".as_ref(), "-MD".as_ref(), "-MF".as_ref(), list.as_os_str()];
     let text = module.preprocessed(&all, &how)?.or_else(|why| refuse(MODULE_DOES_NOT_COMPILE, why))?;

@@ -114,20 +114,20 @@ fn point(part: &mut Part, kernel: &Kernel, wanted: &Wanted, refused: &BTreeSet<S
         if !matches!(external.how, How::KlpRelocationOfPointer | How::Kallsyms) || is_event {
             continue;
         }
-        if rewrite::pointers::is_shadowed(&part.closure, &external.name) {
-            given_up.push((external.name.clone(), "copied text has that name for something else too"));
-            continue;
-        }
-        if rewrite::pointers::is_in_initialiser(&part.closure, &external.name) {
-            given_up.push((external.name.clone(), "copied data has its address"));
-            continue;
-        }
-        if rewrite::pointers::is_stringified(&part.closure, &external.name) {
-            given_up.push((external.name.clone(), "a macro makes a string of its name"));
-            continue;
-        }
-        if landing::is_unreachable(kernel, &landing::Function::of(external))? {
-            given_up.push((external.name.clone(), "a call through a pointer is an exception there (IBT)"));
+        let (closure, name) = (&part.closure, &external.name);
+        let why = if rewrite::pointers::is_shadowed(closure, name) {
+            Some("copied text has that name for something else too")
+        } else if rewrite::pointers::is_in_initialiser(closure, name) {
+            Some("copied data has its address")
+        } else if rewrite::pointers::is_stringified(closure, name) {
+            Some("a macro makes a string of its name")
+        } else if landing::is_unreachable(kernel, &landing::Function::of(external))? {
+            Some("a call through a pointer is an exception there (IBT)")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            given_up.push((name.clone(), why));
             continue;
         }
         let pointer = rewrite::pointers::of(&external.name);

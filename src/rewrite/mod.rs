@@ -334,6 +334,8 @@ fn copied(
             continue;
         }
         let new_name = naming.new_name(declared);
+        // Where the text has words before the name.
+        let mut named_at = None;
         match (node.name_position, wrappers::of(&node.origin)) {
             (Some(position), _) => {
                 let at = place(sources, position)?;
@@ -341,16 +343,7 @@ fn copied(
                     replacements.push((at, declared.len(), new_name.clone()));
                     edits.push(format!("{declared} is named {new_name}"));
                 }
-                let start = place(sources, node.position)?;
-                specifiers(
-                    closure,
-                    (node, &new_name),
-                    naming.shared,
-                    &text.text,
-                    start..at,
-                    &mut replacements,
-                    &mut edits,
-                );
+                named_at = Some(at);
             }
             (None, Some(_)) if naming.distinct.contains_key(declared) => {
                 return refuse(
@@ -383,18 +376,7 @@ fn copied(
                 };
                 replacements.push((at, end - at, made));
                 edits.push(format!("{} is written out, for it makes {declared}, which is named {new_name}", out.name));
-                if out.tokens.0 > 0 {
-                    let start = place(sources, node.position)?;
-                    specifiers(
-                        closure,
-                        (node, &new_name),
-                        naming.shared,
-                        &text.text,
-                        start..at,
-                        &mut replacements,
-                        &mut edits,
-                    );
-                }
+                named_at = (out.tokens.0 > 0).then_some(at);
             }
             (None, None) => {
                 let macros = node.origin.join(" in ");
@@ -405,6 +387,10 @@ fn copied(
                     ),
                 );
             }
+        }
+        if let Some(at) = named_at {
+            let range = place(sources, node.position)?..at;
+            specifiers(closure, (node, &new_name), naming.shared, &text.text, range, &mut replacements, &mut edits);
         }
     }
     replacements.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
@@ -703,19 +689,9 @@ fn macro_items(
 
 /// Is this `#define` of the name the same as GCC's line of it, but for white space and comments?
 fn defines(directive: &str, name: &str, line: &str) -> bool {
-    let bare = |text: &str| {
-        let (bytes, mut at, mut tokens) = (text.as_bytes(), 0, Vec::new());
-        loop {
-            at = lex::gap(bytes, at).end;
-            if at >= bytes.len() {
-                return tokens;
-            }
-            let end = if bytes[at] == b'\n' { at + 1 } else { lex::token(bytes, at).0.min(bytes.len()) };
-            tokens.push(text.get(at..end).unwrap_or_default().trim().to_string());
-            at = end;
-        }
-    };
-    bare(directive).join(" ").trim_end() == bare(&format!("#define {name}{line}")).join(" ").trim_end()
+    let from = directive.find("define").map_or(0, |at| at + "define".len());
+    let definition = directive[from..].trim_start();
+    lex::texts(definition.as_bytes()).eq(lex::texts(format!("{name}{line}").as_bytes()))
 }
 
 /// Copied text has the name of something that a header of the module makes a macro of, and another one of the unit's not.

@@ -39,16 +39,19 @@ pub fn edits(closure: &Closure, node: &Node, naming: &Naming) -> Vec<String> {
     edits
 }
 
+/// The words from a token on, without those that static keys and calls are made of, which the module asks otherwise.
+fn words<'a>(closure: &'a Closure, node: &'a Node, from: usize) -> impl Iterator<Item = &'a str> {
+    let is_switch = |at: &usize| node.switches.iter().any(|switch| switch.tokens.contains(at));
+    let tokens = node.tokens.iter().enumerate().skip(from).filter(move |(at, _)| !is_switch(at));
+    tokens.map(|(_, token)| closure.texts[(token & !WILDCARD) as usize].as_str())
+}
+
 /// Does copied data have its address from the start? What a pointer leads to is no constant.
 pub fn is_in_initialiser(closure: &Closure, name: &str) -> bool {
     let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
     copied.filter(|node| node.names.iter().any(|(_, role)| matches!(role, Role::Function | Role::Variable))).any(
         |node| {
-            // What static keys and calls are made of, the module has otherwise.
-            let is_switch = |at: &usize| node.switches.iter().any(|switch| switch.tokens.contains(at));
-            let words = node.tokens.iter().enumerate().skip(node.signature_tokens).filter(|(at, _)| !is_switch(at));
-            let words = words.map(|(_, token)| closure.texts[(token & !WILDCARD) as usize].as_str());
-            let words: Vec<&str> = words.collect();
+            let words: Vec<&str> = words(closure, node, node.signature_tokens).collect();
             match node.names.iter().any(|(_, role)| *role == Role::Variable) {
                 true => words.contains(&name),
                 // A function's static variables.
@@ -66,10 +69,7 @@ pub fn is_stringified(closure: &Closure, name: &str) -> bool {
     let copied = closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
     copied.filter(|node| !node.objects.is_empty()).any(|node| {
         let mut attribute = Attribute::default();
-        // Static keys and calls have their names in assembly; the module asks them otherwise.
-        let is_switch = |at: &usize| node.switches.iter().any(|switch| switch.tokens.contains(at));
-        let tokens = node.tokens.iter().enumerate().filter(|(at, _)| !is_switch(at));
-        tokens.map(|(_, token)| closure.texts[(token & !WILDCARD) as usize].as_str()).any(|word| {
+        words(closure, node, 0).any(|word| {
             let inside = attribute.step(word);
             let spelled = || groups.get(&node.group).is_some_and(|group| group.taken.contains(word));
             word.starts_with('"') && !inside && word.split(|c| !is_part(c)).any(|part| part == name) && !spelled()
