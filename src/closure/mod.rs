@@ -167,8 +167,9 @@ pub struct Closure {
     pub late: BTreeSet<u32>,
     /// Macros of the unit's own files that decide what its headers define, by their numbers in `macros`.
     pub asked: BTreeSet<u32>,
-    /// Macros of public headers that another file has undefined where copied text has their names
-    /// (include/asm-generic/asm-prototypes.h).
+    /// Macros of public headers whose names copied text has where they don't live: another file has undefined them
+    /// (include/asm-generic/asm-prototypes.h), or the header comes later (include/trace/events/ext4.h). None of them lives
+    /// behind the module's headers; later text that uses one has it in its place.
     pub undefined: BTreeSet<String>,
     /// Functions of public headers that are copied, and so need other names.
     pub renamed: BTreeSet<String>,

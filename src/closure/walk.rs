@@ -564,6 +564,7 @@ impl Walk<'_, '_> {
                 public.entry(definition.name).or_insert(index);
             }
         }
+        let free = self.undefined();
         let macros =
             self.unit.reader.macros.iter().enumerate().filter(|(index, definition)| {
                 used.contains(&(*index as u32)) || !self.places.is_public(definition.file.0)
@@ -573,7 +574,7 @@ impl Walk<'_, '_> {
             let name = self.unit.interner().string(definition.name);
             let file = definition.file.0;
             let hidden = !self.places.is_compiler(file) && self.scope.hidden.contains(&name);
-            let copied = !self.places.is_public(file) || hidden;
+            let copied = !self.places.is_public(file) || hidden || free.contains(&definition.name);
             let definition = MacroDefinition {
                 name,
                 copied,
@@ -583,7 +584,6 @@ impl Walk<'_, '_> {
             };
             (index as u32, definition)
         });
-        let undefined = self.undefined();
         let asked = if self.scope.as_written { BTreeSet::new() } else { self.asked(&used) };
         let all = self.unit.reader.includes.iter();
         let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
@@ -598,7 +598,7 @@ impl Walk<'_, '_> {
             files: self.places.all(),
             texts: self.texts.texts,
             groups: groups.into_values().collect(),
-            undefined,
+            undefined: free.iter().map(|symbol| self.unit.interner().string(*symbol)).collect(),
             mentions: self.mentions.finish(self.unit, self.outline, self.places),
             renamed: self.renamed,
             graph: self.graph,
@@ -614,25 +614,32 @@ impl Walk<'_, '_> {
     }
 
     /// See [`Closure::undefined`].
-    fn undefined(&self) -> BTreeSet<String> {
-        let mut lives: FxHashMap<Symbol, Vec<(u32, u32)>> = FxHashMap::default();
+    fn undefined(&self) -> BTreeSet<Symbol> {
         // One that its own header undefines is nothing to anybody.
-        let ended = |definition: &&Macro| {
+        let lasts = |definition: &Macro| {
             let Macro { file, undefined_at, .. } = definition;
-            *undefined_at != NONE && self.places.is_public(file.0) && self.places.file(*undefined_at) != file.0
+            *undefined_at == NONE || self.places.file(*undefined_at) != file.0
         };
-        let names: BTreeSet<u32> = self.unit.reader.macros.iter().filter(ended).map(|macro_| macro_.name.0).collect();
-        for definition in self.unit.reader.macros.iter().filter(|definition| names.contains(&definition.name.0)) {
-            lives.entry(definition.name).or_default().push((definition.start, definition.undefined_at));
+        let mut lives: FxHashMap<Symbol, Vec<&Macro>> = FxHashMap::default();
+        for definition in &self.unit.reader.macros {
+            lives.entry(definition.name).or_default().push(definition);
         }
+        lives.retain(|_, all| all.iter().any(|definition| self.places.is_public(definition.file.0) && lasts(definition)));
         let mut found = BTreeSet::new();
         for node in self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole) {
             for index in self.outline.statements[node.statement.0 as usize].tokens() {
                 let symbol = self.unit.tokens[index].symbol;
                 let Some(lives) = lives.get(&symbol) else { continue };
                 let at = self.unit.start_of(index as u32);
-                if lives.iter().any(|(_, end)| *end < at) && lives.iter().all(|(start, end)| at < *start || *end < at) {
-                    found.insert(self.unit.interner().string(symbol));
+                let is_called = || self.unit.tokens.get(index + 1).is_some_and(|_| self.unit.text(index + 1) == b"(");
+                let is_free = |definition: &&Macro| at < definition.start || definition.undefined_at < at;
+                let matters = |definition: &&Macro| {
+                    self.places.is_public(definition.file.0)
+                        && lasts(definition)
+                        && (!definition.function_like || is_called())
+                };
+                if lives.iter().all(is_free) && lives.iter().any(matters) {
+                    found.insert(symbol);
                 }
             }
         }

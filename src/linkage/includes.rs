@@ -330,8 +330,9 @@ fn includable(closure: &Closure, file: u32) -> u32 {
 }
 
 /// Headers need not stand alone: one may use what its users' earlier includes have brought. Where the chosen ones don't
-/// compile by themselves, adds as few of the original's other includes as make them; nothing where they do, or where
-/// that doesn't help. `own` are what its template includes behind them.
+/// compile by themselves, puts them in the order in which the unit first read them, or adds as few of the original's other
+/// includes as make them; nothing where they do, or where that doesn't help. `own` are what its template includes behind
+/// them.
 pub fn completed(
     closure: &Closure,
     (chosen, own): (&[Include], &[&str]),
@@ -353,14 +354,26 @@ pub fn completed(
         all.sort_by_key(|include| include.order);
         all
     };
-    let compile = |more: &[Include]| {
+    let compile_all = |all: Vec<Include>| {
         // Without the types before them the late ones compile in no case.
-        let early = together(more).into_iter().filter(|include| include.order != LATE);
-        let all: Vec<Include> = early.chain(templates(own)).collect();
-        module.compiles(&all)
+        let early = all.into_iter().filter(|include| include.order != LATE);
+        module.compiles(&early.chain(templates(own)).collect::<Vec<Include>>())
     };
+    let compile = |more: &[Include]| compile_all(together(more));
     if compile(&[])? {
         return Ok(None);
+    }
+    // One that was chosen for what it declares stands where the source includes it, behind one that others need
+    // (linux/types.h behind linux/mlx5/mlx5_ifc.h).
+    let firsts: BTreeMap<String, u32> =
+        closure.entered.iter().rev().map(|entered| (names.of(entered.file), entered.order)).collect();
+    let mut as_read = chosen.to_vec();
+    for include in as_read.iter_mut().filter(|include| include.order != LATE) {
+        include.order = firsts.get(&include.name).copied().unwrap_or(include.order);
+    }
+    as_read.sort_by_key(|include| include.order);
+    if compile_all(as_read.clone())? {
+        return Ok(Some(as_read));
     }
     if !compile(&more)? {
         // Headers for built-in code may use what others hide from modules (`asm/tlb.h`).

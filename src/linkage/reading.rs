@@ -88,7 +88,8 @@ pub struct Brought {
 /// unit's own come with the text; `own` are what its template includes beside `includes`.
 pub fn brought(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<Brought> {
     // Nobody asks.
-    if closure.mentions.iter().all(|mention| mention.headers.is_empty()) && own_macros(closure).is_empty() {
+    let nothing_to_undefine = own_macros(closure).is_empty() && closure.undefined.is_empty();
+    if closure.mentions.iter().all(|mention| mention.headers.is_empty()) && nothing_to_undefine {
         return Ok(Brought::default());
     }
     let all = with_templates(includes, own);

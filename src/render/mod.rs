@@ -25,7 +25,7 @@ use crate::linkage::External;
 use crate::linkage::includes::{Include, LATE};
 use crate::linkage::pointers::{Access, Symbols};
 use crate::patch::Header;
-use crate::rewrite::{Item, Naming, Section};
+use crate::rewrite::{BEHIND_ALL, Item, Naming, Section};
 
 /// Name and text of every template.
 pub const TEMPLATES: [(&str, &str); 13] = [
@@ -347,11 +347,13 @@ fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {
     }
     blocks.extend(module.shadow.then(|| SHADOW_INCLUDE.to_string()));
     blocks.extend(renamed(module));
+    let (behind_all, types): (Vec<&Item>, Vec<&Item>) = types.into_iter().partition(|item| item.order == BEHIND_ALL);
     blocks.extend(grouped(&types));
     if !late.is_empty() {
         let why = "/* Uses types from above */\n";
         blocks.push(format!("{why}{}", late.iter().map(line).collect::<String>()));
     }
+    blocks.extend(grouped(&behind_all));
     blocks.extend(externals(module));
     blocks.extend(access(module)?);
     let code: Vec<&Item> = module.items.iter().filter(|item| item.section == Section::Code).collect();

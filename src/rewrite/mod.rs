@@ -41,6 +41,9 @@ pub enum Section {
     Code,
 }
 
+/// The place of what stands behind all headers, those behind the types too.
+pub const BEHIND_ALL: u32 = u32::MAX;
+
 /// One piece of the module.
 #[derive(Debug, Clone, Serialize)]
 pub struct Item {
@@ -175,7 +178,8 @@ pub fn items(
     users.retain(|id, _| placed.contains(id));
     items.extend(macro_items(closure, sources, &macros, (&users, brought))?);
     items.extend(forward_declarations(closure, brought.map(|brought| &brought.files)));
-    items.extend(closure.undefined.iter().map(|name| undefined(name)));
+    let comes = |name: &&String| brought.is_none_or(|brought| brought.macros.contains_key(*name));
+    items.extend(closure.undefined.iter().filter(comes).map(|name| undefined(name)));
     for item in items.iter_mut().filter(|item| item.section == Section::Externals) {
         if naming.builtins.contains(&item.name) {
             item.text = format!("{BUILTIN_START}{}{BUILTIN_END}", item.text);
@@ -698,16 +702,15 @@ fn defines(directive: &str, name: &str, line: &str) -> bool {
 fn undefined(name: &str) -> Item {
     Item {
         section: Section::Types,
-        // Behind the headers.
-        order: u32::MAX,
+        order: BEHIND_ALL,
         behind_headers: true,
         name: name.into(),
         kind: "macro",
         file: String::new(),
         line: 0,
-        reason: "a header of the unit undefines it".into(),
+        reason: "no macro where copied text has the name".into(),
         preamble: String::new(),
-        text: format!("#undef {name}\n"),
+        text: format!("#undef {name} /* a header's macro, and a name of the text below */\n"),
         edits: Vec::new(),
     }
 }
