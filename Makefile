@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers minimal oracle torture fuzz kills clean
+.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers minimal oracle torture fuzz kills mutants clean
 
 build: setup
 	$(CARGO) build --release
@@ -66,6 +66,10 @@ fuzz: setup
 # `create` killed N times at random moments, and eight of them at once: make kills N=200
 kills: setup
 	KLP_KILLS=$(N) KLP_AT_ONCE=8 $(CARGO) test --release --test faults
+
+# Random mutants of the modules whose mistakes would end up in a kernel, killed by tests that need none: make mutants N=300 SEED=3
+mutants: setup
+	scripts/mutants $(N) $(SEED)
 
 lint:
 	scripts/setup --lints

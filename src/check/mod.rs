@@ -519,18 +519,25 @@ fn compared<'a>(words: &[Word<'a>], target: bool) -> Vec<Word<'a>> {
     if target { unstatic(words) } else { words }
 }
 
-/// A function's definition without `static`, `inline` and `__attribute__((__weak__))` before its body.
+/// A function's definition without `static`, `inline`, `__attribute__((__weak__))` and `__attribute__((__externally_visible__))`
+/// before its body.
 fn unstatic(words: Vec<Word>) -> Vec<Word> {
-    const WEAK: [&str; 6] = ["__attribute__", "(", "(", "__weak__", ")", ")"];
+    const BEFORE: [&str; 3] = ["__attribute__", "(", "("];
+    const NAMES: [&str; 2] = ["weak", "externally_visible"];
+    const LENGTH: usize = BEFORE.len() + 3;
     let body = words.iter().position(|word| word.0 == "{").unwrap_or(0);
     let specifier = |text: &str| matches!(text, "static" | "inline" | "__inline" | "__inline__");
-    let weak =
-        |at: usize| words[at..body].iter().zip(WEAK).filter(|(word, weak)| word.0 == *weak).count() == WEAK.len();
+    let is_left_out = |at: usize| {
+        let attribute = words[at..body].get(..LENGTH).map(|words| words.iter().map(|word| word.0));
+        let attribute: Option<Vec<&str>> = attribute.map(Iterator::collect);
+        attribute
+            .is_some_and(|words| words[..3] == BEFORE && NAMES.contains(&bare(words[3])) && words[4..] == [")", ")"])
+    };
     let mut kept = Vec::with_capacity(words.len());
     let mut at = 0;
     while at < words.len() {
-        if at < body && weak(at) {
-            at += WEAK.len();
+        if at < body && is_left_out(at) {
+            at += LENGTH;
             continue;
         }
         if at >= body || !specifier(words[at].0) {

@@ -162,6 +162,8 @@ pub struct Closure {
     /// Later times, of files that are read anew each time: under other macros (`asm/kvm-x86-ops.h`).
     pub entered_again: Vec<Entered>,
     pub directives: Vec<Directive>,
+    /// Macros that the source spells where it declares what the module only refers to.
+    pub declaring: BTreeSet<u32>,
     pub mentions: BTreeSet<Mention>,
     /// Public headers that use types of files that are copied from: those must stand before them.
     pub late: BTreeSet<u32>,

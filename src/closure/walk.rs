@@ -7,11 +7,11 @@ use rustc_hash::FxHashMap;
 
 use crate::finding::{Finding, MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Need, Parsed};
-use crate::unit::expand::{Expanded, NONE, Token};
+use crate::unit::expand::{Expanded, Expansion, NONE, Token};
 use crate::unit::groups::{GroupId, Outline, Shape, StatementId, is_identifier};
 use crate::unit::lex::{self, Symbol};
 use crate::unit::live::Extent;
-use crate::unit::names::Role;
+use crate::unit::names::{Role, UNDECLARED};
 use crate::unit::place::Places;
 use crate::unit::pragmas::{self, Pragmas};
 use crate::unit::text::{Macro, MacroId};
@@ -553,9 +553,14 @@ impl Walk<'_, '_> {
             used.extend(&copied.macros);
         }
         // Signatures become declarations, whose macros must be there too.
-        for node in self.graph.node_weights().filter(|n| n.extent == Extent::Signature) {
-            if node.copied {
-                used.extend(self.copied(node.group).macros);
+        let mut declaring = BTreeSet::new();
+        for node in self.graph.node_weights().filter(|node| node.extent == Extent::Signature && node.copied) {
+            used.extend(self.copied(node.group).macros);
+            // One whose name a macro makes is declared by its tokens.
+            if let Some(end) = node.signature_end.filter(|_| node.name_position.is_some()) {
+                let spelled = &self.unit.expansions[self.unit.expansions_in(node.position.order, end.order)];
+                let stay = spelled.iter().filter(|expansion| !self.is_left_out(expansion));
+                declaring.extend(stay.map(|expansion| expansion.macro_id.0));
             }
         }
         let mut public: FxHashMap<Symbol, usize> = FxHashMap::default();
@@ -595,6 +600,7 @@ impl Walk<'_, '_> {
             entered,
             entered_again,
             directives: self.places.directives(),
+            declaring,
             files: self.places.all(),
             texts: self.texts.texts,
             groups: groups.into_values().collect(),
@@ -603,6 +609,14 @@ impl Walk<'_, '_> {
             renamed: self.renamed,
             graph: self.graph,
         }
+    }
+
+    /// Does a declaration lack what this macro, or the one that it is in, stands for?
+    fn is_left_out(&self, expansion: &Expansion) -> bool {
+        let name = |of: &Expansion| self.unit.interner().text(self.unit.reader.macros[of.macro_id.0 as usize].name);
+        let parent = |of: &&Expansion| self.unit.expansions.get(of.parent as usize);
+        let mut around = std::iter::successors(Some(expansion), parent);
+        around.any(|of| UNDECLARED.iter().any(|word| word.as_bytes() == name(of)))
     }
 
     /// See [`Closure::asked`].
@@ -624,7 +638,9 @@ impl Walk<'_, '_> {
         for definition in &self.unit.reader.macros {
             lives.entry(definition.name).or_default().push(definition);
         }
-        lives.retain(|_, all| all.iter().any(|definition| self.places.is_public(definition.file.0) && lasts(definition)));
+        lives.retain(|_, all| {
+            all.iter().any(|definition| self.places.is_public(definition.file.0) && lasts(definition))
+        });
         let mut found = BTreeSet::new();
         for node in self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole) {
             for index in self.outline.statements[node.statement.0 as usize].tokens() {

@@ -189,7 +189,7 @@ pub fn system(closure: &Closure, all: bool) -> Vec<Include> {
     for node in closure.graph.node_weights().filter(|node| !node.copied) {
         note(node.position.file, node.names.first().map_or("", |(name, _)| name));
     }
-    for id in closure.groups.iter().flat_map(|group| &group.macros) {
+    for id in closure.groups.iter().flat_map(|group| &group.macros).chain(&closure.declaring) {
         let definition = &closure.macros[id];
         note(definition.position.file, &definition.name);
     }
@@ -294,8 +294,8 @@ fn headers(closure: &Closure) -> (BTreeMap<u32, String>, BTreeSet<u32>) {
             direct.entry(file).or_insert_with(|| definition.name.clone());
         }
     }
-    let macros = closure.groups.iter().flat_map(|group| &group.macros).map(|id| &closure.macros[id]);
-    let macros = macros.filter(|definition| !definition.copied);
+    let macros = closure.groups.iter().flat_map(|group| &group.macros).chain(&closure.declaring);
+    let macros = macros.map(|id| &closure.macros[id]).filter(|definition| !definition.copied);
     needed.extend(macros.map(|definition| provider(closure, definition.position)).filter(|file| public(*file)));
     (direct, needed)
 }

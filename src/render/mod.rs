@@ -478,8 +478,8 @@ fn externals(module: &Unit) -> Option<String> {
         }
     };
     let others_title = match private.is_empty() {
-        true => format!("Not exported, declared by the headers above; {how}:"),
-        false => "Not exported either, declared by the headers above:".into(),
+        true => format!("Not exported, declared above; {how}:"),
+        false => "Not exported either, declared above:".into(),
     };
     listed(&others_title, &others);
     listed(&format!("Static variables of functions: the running kernel's own, {how}"), &locals);

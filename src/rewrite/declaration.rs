@@ -8,36 +8,9 @@ use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{FRONT_END, Result, refuse};
 use crate::unit::groups::is_identifier;
 use crate::unit::lex;
-use crate::unit::names::{Role, is_attribute_word};
+use crate::unit::names::{Role, UNDECLARED, is_attribute_word};
 
 use super::{Item, Section, Sources, reason};
-
-/// Words of a definition that its declaration must not have: the symbol is not static any more, the function not
-/// inline, and where its code lies is the running kernel's business.
-const LEFT_OUT: &[&str] = &[
-    "static",
-    "extern",
-    "inline",
-    "__inline",
-    "__inline__",
-    "__always_inline",
-    "noinline",
-    "noinline_for_stack",
-    "__read_mostly",
-    "__ro_after_init",
-    "__initdata",
-    "__init",
-    "__cold",
-    "__maybe_unused",
-    "__used",
-    "__sched",
-    "__ref",
-    "__refdata",
-    "__cacheline_aligned",
-    "__cacheline_aligned_in_smp",
-    "____cacheline_aligned",
-    "____cacheline_aligned_in_smp",
-];
 
 /// The longest line of the kernel's style that a reader doesn't mind (Documentation/process/coding-style.rst).
 const LINE: usize = 100;
@@ -284,7 +257,7 @@ fn source_words(text: &str) -> Vec<String> {
         let (end, _) = lex::token(bytes, at);
         let word = String::from_utf8_lossy(&bytes[at..end.min(bytes.len())]).into_owned();
         at = end;
-        if !LEFT_OUT.contains(&word.as_str()) && word != ";" {
+        if !UNDECLARED.contains(&word.as_str()) && word != ";" {
             words.push(word);
         }
     }
@@ -322,7 +295,7 @@ fn cleaned(texts: &[&str]) -> Vec<String> {
             if attribute.iter().any(|word| word.contains("percpu")) {
                 words.extend(attribute.iter().map(|word| word.to_string()));
             }
-        } else if !LEFT_OUT.contains(&text) && text != ";" {
+        } else if !UNDECLARED.contains(&text) && text != ";" {
             words.push(text.to_string());
         }
         at += 1;

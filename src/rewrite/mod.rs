@@ -435,10 +435,12 @@ fn specifiers(
     replacements: &mut Vec<(usize, usize, String)>,
     edits: &mut Vec<String>,
 ) {
-    // The kernel's own may be; what replaces it is there once.
-    if let Some(found) = word_in(text, range.clone(), "__weak") {
-        replacements.push((found.start, found.len(), String::new()));
-        edits.push(format!("{new_name} is not weak"));
+    // The kernel's own may be weak, or called by assembly; what replaces it is there once, and nothing knows its name.
+    for (word, what) in [("__weak", "weak"), ("__visible", "visible outside")] {
+        if let Some(found) = word_in(text, range.clone(), word) {
+            replacements.push((found.start, found.len(), String::new()));
+            edits.push(format!("{new_name} is not {what}"));
+        }
     }
     match (is_static(closure, node), shared) {
         (false, false) => {
@@ -493,14 +495,20 @@ fn without_inlines_own(words: &mut Vec<String>) {
     let mut at = 0;
     while at < words.len() {
         at += 1;
-        while words[at - 1] == "inline"
-            && let Some([attribute, open, inner, name, close, end]) = words.get(at..at + 6)
-            && [attribute, open, inner, close, end].map(String::as_str) == ["__attribute__", "(", "(", ")", ")"]
-            && ADDED.contains(&name.trim_matches('_'))
-        {
-            words.drain(at..at + 6);
+        while words[at - 1] == "inline" && attribute(&words[at..]).is_some_and(|name| ADDED.contains(&name)) {
+            words.drain(at..at + ATTRIBUTE);
         }
     }
+}
+
+/// How many words `__attribute__((name))` has.
+const ATTRIBUTE: usize = 6;
+
+/// The attribute's name, without underscores, where the words begin with `__attribute__((name))`.
+fn attribute(words: &[String]) -> Option<&str> {
+    let [attribute, open, inner, name, close, end] = words.get(..ATTRIBUTE)? else { return None };
+    let around = [attribute, open, inner, close, end].map(String::as_str);
+    (around == ["__attribute__", "(", "(", ")", ")"]).then(|| name.trim_matches('_'))
 }
 
 /// The words that the invocation makes of a statement.
@@ -511,7 +519,12 @@ fn expansion(closure: &Closure, (node, out): (&Node, &WrittenOut), naming: &Nami
     without_inlines_own(&mut words);
     let declared = node.names.first().filter(|_| node.is_made).map(|(name, _)| name.as_str());
     let Some(declared) = declared else { return layout::laid_out(&words, 0) };
-    let body = words.iter().position(|word| word == "{").unwrap_or(words.len());
+    let mut body = words.iter().position(|word| word == "{").unwrap_or(words.len());
+    // As in `specifiers`.
+    while let Some(at) = (0..body).find(|at| matches!(attribute(&words[*at..]), Some("weak" | "externally_visible"))) {
+        words.drain(at..at + ATTRIBUTE);
+        body -= ATTRIBUTE;
+    }
     if let Some(name) = words.iter_mut().take(body).find(|word| *word == declared) {
         *name = naming.new_name(declared);
     }

@@ -111,7 +111,7 @@ pub fn reachable(
     let mut walk = Walk { found: vec![None; statements.len()], queue: Vec::new(), together };
     roots.for_each(|root| walk.reach(root, Extent::Whole));
     let words = [&b"struct"[..], b"union", b"enum"].map(|word| interner.find(word));
-    let first_mentions = first_mentions(unit, words);
+    let FirstMentions { by_tag, for_parameters } = first_mentions(unit, words);
     while let Some(id) = walk.queue.pop() {
         let statement = &statements[id.0 as usize];
         let end = match walk.found[id.0 as usize] {
@@ -124,6 +124,9 @@ pub fn reachable(
                 walk.reach(declaration.statement, extent(symbol, *declaration));
             }
         };
+        for (tag, statement) in for_parameters.get(&id).into_iter().flatten() {
+            mention(*tag, &[Declaration { statement: *statement, role: Role::Record }]);
+        }
         let mut previous: Option<Symbol> = None;
         for token in tokens {
             let text = interner.text(*token);
@@ -140,7 +143,7 @@ pub fn reachable(
             // Behind an attribute there may be a tag.
             if is_tag || before_text == b")" {
                 mention(*token, declared.tags(*token));
-                if let Some(statement) = first_mentions.get(token) {
+                if let Some(statement) = by_tag.get(token) {
                     mention(*token, &[Declaration { statement: *statement, role: Role::Record }]);
                 }
             }
@@ -177,12 +180,22 @@ impl<T: Fn(StatementId) -> Range<u32>> Walk<T> {
     }
 }
 
-/// The statement that makes a tag known at file scope, which is the first to mention it outside of parentheses (C11 6.2.1):
-/// of the tags that the unit never defines, and of others where it says nothing else.
-fn first_mentions(unit: Unit, words: [Option<Symbol>; 3]) -> FxHashMap<Symbol, StatementId> {
+/// The statements that make tags known at file scope, which are the first to mention them outside of parentheses
+/// (C11 6.2.1).
+#[derive(Default)]
+struct FirstMentions {
+    /// Of the tags that the unit never defines, and of others where it says nothing else.
+    by_tag: FxHashMap<Symbol, StatementId>,
+    /// By a statement that has tags in parentheses before their definition: in a prototype alone they would be others
+    /// (`struct jump_entry` in arch/x86/include/asm/jump_label.h).
+    for_parameters: FxHashMap<StatementId, Vec<(Symbol, StatementId)>>,
+}
+
+fn first_mentions(unit: Unit, words: [Option<Symbol>; 3]) -> FirstMentions {
     let Unit { tokens, statements, declared, interner } = unit;
     let [open, close] = [&b"("[..], b")"].map(|word| interner.find(word));
-    let mut found = FxHashMap::default();
+    let mut found = FirstMentions::default();
+    let mut all: FxHashMap<Symbol, StatementId> = FxHashMap::default();
     for (id, statement) in (0..).map(StatementId).zip(statements) {
         let mut depth = 0;
         // `struct s;`
@@ -193,8 +206,18 @@ fn first_mentions(unit: Unit, words: [Option<Symbol>; 3]) -> FxHashMap<Symbol, S
                 depth += 1;
             } else if Some(word) == close {
                 depth -= 1;
-            } else if depth == 0 && words.contains(&Some(word)) && (alone || declared.tags(name).is_empty()) {
-                found.entry(name).or_insert(id);
+            } else if words.contains(&Some(word)) {
+                if depth == 0 {
+                    all.entry(name).or_insert(id);
+                    if alone || declared.tags(name).is_empty() {
+                        found.by_tag.entry(name).or_insert(id);
+                    }
+                } else if let Some(first) = all.get(&name)
+                    && !found.by_tag.contains_key(&name)
+                    && declared.tag(name).is_some_and(|definition| id.0 < definition.0)
+                {
+                    found.for_parameters.entry(id).or_default().push((name, *first));
+                }
             }
         }
     }
@@ -273,6 +296,15 @@ mod tests {
         }
         let alias = "static inline int f(void) { return 1; } extern int g(void) __attribute__((alias(\"f\")));";
         assert_eq!(live_names(alias), ["f", "g"]);
+    }
+
+    #[test]
+    fn a_tag_in_a_prototype_is_the_one_that_was_mentioned_before() {
+        let source = "struct k { struct s *p; }; int a(struct s *s); struct s { int n; }; int f(void) { return a(0); }";
+        assert_eq!(live_names(source), ["k", "a", "s", "f"]);
+        let defined =
+            "struct k { struct s *p; }; struct s { int n; }; int a(struct s *s); int f(void) { return a(0); }";
+        assert_eq!(live_names(defined), ["s", "a", "f"]);
     }
 
     #[test]

@@ -6,6 +6,35 @@
 use super::groups::{self, Shape, Statement, is_identifier};
 use super::lex::{Interner, Symbol};
 
+/// Words of a definition that its declaration must not have: the symbol is not static any more, the function not
+/// inline, and where its code or data lies is the running kernel's business.
+pub const UNDECLARED: &[&str] = &[
+    "static",
+    "extern",
+    "inline",
+    "__inline",
+    "__inline__",
+    "__always_inline",
+    "noinline",
+    "noinline_for_stack",
+    "__read_mostly",
+    "__ro_after_init",
+    "__lsm_ro_after_init",
+    "__initdata",
+    "__init",
+    "__cold",
+    "__maybe_unused",
+    "__used",
+    "__visible",
+    "__sched",
+    "__ref",
+    "__refdata",
+    "__cacheline_aligned",
+    "__cacheline_aligned_in_smp",
+    "____cacheline_aligned",
+    "____cacheline_aligned_in_smp",
+];
+
 /// What a name declares. Tags have a name space of their own (C11 6.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

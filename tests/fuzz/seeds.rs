@@ -42,6 +42,8 @@ const LIVEPATCH: &str = "extern int helper(int); extern int other(void); extern 
     static struct func funcs[] = { { \"f\", klpp_f, 1 }, { } };\nstatic struct object objects[] = { { \"m\", funcs }, { } };\n\
     struct { void *mod; struct object *objs; char rest[136]; } patch = { __this_module, objects };\n";
 
+const BUNDLE: &str = "{\"schema\":1,\"versions\":\"v\",\"given\":[\"create\",\"a.patch\"],\"arguments\":[\"create\",\"-k\",\"k\",\"../inputs/0/a.patch\",\"-o\",\"o\"],\"environment\":{},\"kernels\":[{\"descriptor\":{\"schema\":1,\"name\":\"k\",\"release\":\"r\",\"source\":\"s\",\"build\":\"b\",\"commands\":\"c\",\"origin\":\"local\"},\"moved\":{\"/b\":\"b\"}}],\"files\":{\"inputs/0/a.patch\":\"HASH\"},\"present\":[\"work/x\"],\"links\":{\"cache/l\":\"../inputs\"},\"status\":0,\"outputs\":{\"o/a.c\":\"HASH\"}}";
+
 /// Small inputs of a target.
 pub fn of(name: &str) -> Vec<Vec<u8>> {
     match name {
@@ -105,6 +107,7 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
             "{\"schema\":1,\"words\":[\"gcc\",\"-O2\"],\"lists\":[[1]],\"commands\":[{\"source\":\"a/../b.c\",\"output\":\"b.o\",\"object\":\"vmlinux\",\"compiler\":0,\"list\":0,\"rest\":[1]}]}",
             "{\"schema\":1,\"name\":\"k\",\"release\":\"r\",\"source\":\"s\",\"build\":\"b\",\"commands\":\"c\",\"origin\":\"local\"}",
         ]),
+        "bundle" => texts(&[&BUNDLE.replace("HASH", &"0a".repeat(32))]),
         "config" => texts(&["company = 'x'\nfunction-prefix = 'kgr_'\nmodule-name = 'a-{patch}'\n[make]\nCC = 'gcc'\n"]),
         "template" => vec![
             include_bytes!("../../templates/Kbuild").to_vec(),
@@ -244,7 +247,7 @@ pub fn words(name: &str) -> &'static [&'static [u8]] {
             b"#if ",
             b"#line 3\n",
         ],
-        "json" => &[b"{", b"}", b"[", b"]", b"\"schema\":1", b":", b",", b"null", b"1e999", b"\\u0000"],
+        "json" | "bundle" => &[b"{", b"}", b"[", b"]", b"\"schema\":1", b":", b",", b"null", b"1e999", b"\\u0000"],
         "config" => &[b"[make]\n", b" = ", b"'", b"\"\"\"", b"{patch}", b"[[", b"{"],
         "template" => &[
             b"{{ ",
@@ -363,7 +366,7 @@ pub fn hard(name: &str) -> Vec<Vec<u8>> {
                 .collect::<String>()
                 .into_bytes(),
         ],
-        "json" => vec!["[".repeat(100_000).into_bytes(), "{\"a\":".repeat(100_000).into_bytes()],
+        "json" | "bundle" => vec!["[".repeat(100_000).into_bytes(), "{\"a\":".repeat(100_000).into_bytes()],
         "config" => vec![
             format!("a = {}", "[".repeat(100_000)).into_bytes(),
             format!("a{} = 1", ".a".repeat(50_000)).into_bytes(),

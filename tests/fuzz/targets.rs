@@ -2,10 +2,11 @@
 //! proportion. `tests/fuzz` runs them on mutated seeds; the crate `fuzz/` by libFuzzer.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use klp_extract::affected::clones::CloneReport;
 use klp_extract::audit::tables;
+use klp_extract::bundle::Bundle;
 use klp_extract::candidates::depends;
 use klp_extract::check::reading;
 use klp_extract::config::{self, House};
@@ -46,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "image", run: kernel_image },
     Target { name: "kallsyms", run: kallsyms },
     Target { name: "json", run: written },
+    Target { name: "bundle", run: bundle },
     Target { name: "config", run: configuration },
     Target { name: "template", run: template },
 ];
@@ -277,6 +279,38 @@ fn written(data: &[u8]) {
     }
     json::outputs(data);
     klp_extract::folder::Record::parse(data, Path::new("m")).map_or_else(said, drop);
+}
+
+/// What is accepted is accepted as it is written again.
+fn bundle(data: &[u8]) {
+    let file = Path::new("bundle.json");
+    match Bundle::parse(data, file) {
+        Ok(bundle) => {
+            let written = serde_json::to_vec(&bundle).expect("as JSON");
+            Bundle::parse(&written, file).expect("a bundle that is written again");
+            let links =
+                bundle.links.iter().map(|(link, to)| Path::new(link).parent().unwrap_or(Path::new("")).join(to));
+            let paths = bundle.files.keys().chain(bundle.outputs.keys()).map(|path| Path::new(path).to_path_buf());
+            for path in paths.chain(links) {
+                assert!(stays(&path), "{} leads out of the bundle", path.display());
+            }
+        }
+        Err(error) => said(error),
+    }
+}
+
+/// Does a path never leave the folder that it begins in?
+fn stays(path: &Path) -> bool {
+    let mut depth = 0;
+    path.components().all(|part| {
+        depth += match part {
+            Component::ParentDir => -1,
+            Component::Normal(_) => 1,
+            Component::CurDir => 0,
+            Component::RootDir | Component::Prefix(_) => return false,
+        };
+        depth >= 0
+    })
 }
 
 fn configuration(data: &[u8]) {

@@ -1,0 +1,1 @@
+#define SLOTS 4
