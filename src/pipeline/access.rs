@@ -180,10 +180,13 @@ fn names_module(closure: &Closure, node: &Node) -> bool {
     texts.contains(&THIS_MODULE) || texts.windows(NO_MODULE.len()).any(|words| words == NO_MODULE)
 }
 
-/// New data that names an owner: nothing tells which module is meant.
+/// New data that names an owner: nothing tells which module is meant. Data of vmlinux that was there before the patch, and of
+/// which GCC emitted nothing (drivers/ptp/ptp_vclock.c), keeps having none.
 fn new_owners(part: &Part) -> Vec<Finding> {
     let is_data = |node: &&Node| node.copied && node.names.iter().any(|(_, role)| *role == Role::Variable);
     let data = part.closure.graph.node_weights().filter(|node| node.extent == Extent::Whole).filter(is_data);
+    let added = &part.unit.changes.added;
+    let data = data.filter(|node| !part.access.is_vmlinux || node.names.iter().any(|(name, _)| added.contains(name)));
     let named = data.filter(|node| names_module(&part.closure, node));
     let finding = |node: &Node| {
         let name = node.names.first().map_or("data", |(name, _)| name);
