@@ -654,7 +654,9 @@ impl Walk<'_, '_> {
                         && lasts(definition)
                         && (!definition.function_like || is_called())
                 };
-                if lives.iter().all(is_free) && lives.iter().any(matters) {
+                // One that is renamed is renamed by a macro.
+                let is_renamed = || self.renamed.contains(&self.unit.interner().string(symbol));
+                if lives.iter().all(is_free) && lives.iter().any(matters) && !is_renamed() {
                     found.insert(symbol);
                 }
             }

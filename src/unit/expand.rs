@@ -31,6 +31,9 @@ const BYTE_WORK: usize = 8;
 /// Invocations in arguments of invocations: each takes a few hundred bytes of stack. Those of the kernel nest a few dozen deep.
 const NESTING: u32 = 400;
 
+/// Macros whose bodies name one another: each token of the last knows all of them. Those of the kernel go a few dozen deep.
+const CHAIN: usize = 4096;
+
 /// Offsets are 32 bits wide, and lines add up to twice as much.
 const LONGEST: usize = i32::MAX as usize;
 
@@ -569,6 +572,9 @@ impl Expander {
         self.budget = self.budget.saturating_sub(out.len() as u64);
         if self.budget == 0 {
             self.exhaust(format!("macros expand to more than {TOKEN_BUDGET} tokens"));
+        }
+        if self.contexts.len() == CHAIN {
+            self.exhaust(format!("macros lead to one another more than {CHAIN} deep"));
         }
         *self.disabled(id) = true;
         self.contexts.push(Context { tokens: Rc::new(out), next: 0, macro_id: Some(id), barrier: false });

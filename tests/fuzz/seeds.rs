@@ -310,6 +310,7 @@ pub fn hard(name: &str) -> Vec<Vec<u8>> {
         "expand" => vec![
             bomb(|next| format!("{next} {next}"), 40),
             bomb(|next| format!("F({next}, {next})"), 40),
+            bomb(|next| next.to_string(), 20_000),
             // Bytes in one token, not tokens.
             [&b"#define P(a, b) Q(a, b)\n#define Q(a, b) a##b\n"[..], &bomb(|next| format!("P({next}, {next})"), 40)]
                 .concat(),
