@@ -75,7 +75,9 @@ impl<'f, 'd> Fields<'f, 'd> {
                 let Ok(symbol) = file.symbol_by_index(index) else { continue };
                 let meaning = match symbol.section_index().filter(|_| symbol.is_definition() || is_section(&symbol)) {
                     Some(SectionIndex(section)) => {
-                        Meaning::Here((section, symbol.address().wrapping_add_signed(relocation.addend())))
+                        // Before its section there is nothing to be followed.
+                        let Some(place) = symbol.address().checked_add_signed(relocation.addend()) else { continue };
+                        Meaning::Here((section, place))
                     }
                     None => Meaning::Elsewhere(symbol.name().unwrap_or_default().to_string()),
                 };

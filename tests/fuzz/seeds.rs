@@ -97,6 +97,12 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
             vec![compiled(PROGRAM, &flags), compiled(PROGRAM, &["-O1", "-g", "-c", "-gz=none"]), compiled(PROGRAM, &["-O2", "-c"])]
         }
         "link" | "module" => vec![
+            compiled(
+                &LIVEPATCH
+                    .replace("static struct object objects", "struct object objects")
+                    .replace("this_module, objects }", "this_module, (struct object *)((char *)objects - 1000) }"),
+                &["-O2", "-c", "-fno-pie"],
+            ),
             compiled(LIVEPATCH, &["-O2", "-c", "-fno-pie", "-mcmodel=kernel", "-fno-asynchronous-unwind-tables"]),
             compiled(LIVEPATCH, &["-O1", "-c", "-fno-pie"]),
         ],
