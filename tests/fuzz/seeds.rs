@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use klp_extract::bundle::Bundle;
+
 fn texts(all: &[&str]) -> Vec<Vec<u8>> {
     all.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
@@ -42,7 +44,7 @@ const LIVEPATCH: &str = "extern int helper(int); extern int other(void); extern 
     static struct func funcs[] = { { \"f\", klpp_f, 1 }, { } };\nstatic struct object objects[] = { { \"m\", funcs }, { } };\n\
     struct { void *mod; struct object *objs; char rest[136]; } patch = { __this_module, objects };\n";
 
-const BUNDLE: &str = "{\"schema\":1,\"versions\":\"v\",\"given\":[\"create\",\"a.patch\"],\"arguments\":[\"create\",\"-k\",\"k\",\"../inputs/0/a.patch\",\"-o\",\"o\"],\"environment\":{},\"kernels\":[{\"descriptor\":{\"schema\":1,\"name\":\"k\",\"release\":\"r\",\"source\":\"s\",\"build\":\"b\",\"commands\":\"c\",\"origin\":\"local\"},\"moved\":{\"/b\":\"b\"}}],\"files\":{\"inputs/0/a.patch\":\"HASH\"},\"present\":[\"work/x\"],\"links\":{\"cache/l\":\"../inputs\"},\"status\":0,\"outputs\":{\"o/a.c\":\"HASH\"}}";
+const BUNDLE: &str = "{\"schema\":1,\"versions\":\"v\",\"given\":[\"create\",\"a.patch\"],\"arguments\":[\"create\",\"-k\",\"k\",\"../inputs/0/a.patch\",\"-o\",\"o\"],\"environment\":{},\"kernels\":[{\"descriptor\":{\"schema\":1,\"name\":\"k\",\"release\":\"r\",\"version\":\"v\",\"compiler\":\"c\",\"source\":\"s\",\"build\":\"b\",\"image\":\"i\",\"symvers\":\"y\",\"modules\":\"m\",\"kallsyms\":\"a\",\"commands\":\"c\",\"origin\":{\"kind\":\"local\"}},\"moved\":{\"/b\":\"b\"}}],\"files\":{\"inputs/0/a.patch\":\"HASH\"},\"present\":[\"work/x\"],\"links\":{\"cache/l\":\"../inputs\"},\"status\":0,\"outputs\":{\"o/a.c\":\"HASH\"}}";
 
 /// Small inputs of a target.
 pub fn of(name: &str) -> Vec<Vec<u8>> {
@@ -111,9 +113,14 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
         "json" => texts(&[
             "{\"schema\":1,\"name\":\"x\",\"tool\":\"t\",\"kernel\":{\"name\":\"k\",\"release\":\"r\",\"version\":\"v\"},\"patched\":[],\"affected\":[],\"targets\":[{\"name\":\"f\",\"object\":\"vmlinux\",\"sympos\":0,\"reason\":\"r\"}],\"externals\":[],\"copied\":[],\"includes\":[],\"findings\":[],\"inputs\":{},\"outputs\":{\"a.c\":\"00\"}}",
             "{\"schema\":1,\"words\":[\"gcc\",\"-O2\"],\"lists\":[[1]],\"commands\":[{\"source\":\"a/../b.c\",\"output\":\"b.o\",\"object\":\"vmlinux\",\"compiler\":0,\"list\":0,\"rest\":[1]}]}",
-            "{\"schema\":1,\"name\":\"k\",\"release\":\"r\",\"source\":\"s\",\"build\":\"b\",\"commands\":\"c\",\"origin\":\"local\"}",
+            "{\"schema\":1,\"name\":\"k\",\"release\":\"r\",\"version\":\"v\",\"compiler\":\"c\",\"source\":\"s\",\"build\":\"b\",\"image\":\"i\",\"symvers\":\"y\",\"modules\":\"m\",\"kallsyms\":\"a\",\"commands\":\"c\",\"origin\":{\"kind\":\"local\"}}",
         ]),
-        "bundle" => texts(&[&BUNDLE.replace("HASH", &"0a".repeat(32))]),
+        "bundle" => {
+            let whole = BUNDLE.replace("HASH", &"0a".repeat(32));
+            // What is refused at once is no beginning.
+            Bundle::parse(whole.as_bytes(), Path::new("bundle.json")).expect("a bundle");
+            texts(&[&whole])
+        }
         "config" => texts(&["company = 'x'\nfunction-prefix = 'kgr_'\nmodule-name = 'a-{patch}'\n[make]\nCC = 'gcc'\n"]),
         "template" => vec![
             include_bytes!("../../templates/Kbuild").to_vec(),
