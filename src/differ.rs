@@ -20,6 +20,7 @@ enum Heading {
     Findings,
     Externals,
     Copied,
+    Files,
     Includes,
 }
 
@@ -30,6 +31,7 @@ impl Heading {
             Heading::Findings => "findings",
             Heading::Externals => "of the running kernel",
             Heading::Copied => "copied",
+            Heading::Files => "files",
             Heading::Includes => "includes",
         }
     }
@@ -50,18 +52,18 @@ impl PartialEq for Entry {
 }
 impl Eq for Entry {}
 
-/// The C files of a module that are no longer as they were written.
+/// The files of a module that are no longer as they were written, or that a hand has added.
 pub fn edited(module: &Module) -> Result<BTreeSet<String>> {
-    let sources = module.sources()?;
+    let sources = module.texts()?;
     let edited = sources.iter().filter(|(name, text)| module.is_edited(name, text));
     Ok(edited.map(|(name, _)| name.to_string()).collect())
 }
 
 impl Meaning {
-    /// Reads a module's folder. C files of `whole` are taken as a whole: where lines were moved by hand, pieces can't be told.
+    /// Reads a module's folder. Files of `whole` are taken as a whole: where lines were moved by hand, pieces can't be told.
     pub fn of(module: &Module, whole: &BTreeSet<String>) -> Result<Meaning> {
         let mut meaning = Meaning::default();
-        let sources = module.sources()?;
+        let sources = module.texts()?;
         for target in &module.targets {
             let place = if target.sympos > 0 { format!(", sympos {}", target.sympos) } else { String::new() };
             let said = format!("{}{place}: {}", target.object, target.reason);
@@ -83,14 +85,22 @@ impl Meaning {
             meaning.add(Heading::Includes, &include.name, Vec::new(), "");
         }
         for copied in module.copied.iter().filter(|copied| !whole.contains(&copied.output)) {
-            let text = sources.get(copied.output.as_str()).zip(copied.lines);
+            let text = sources.get(&copied.output).zip(copied.lines);
             let text = text.map(|(text, [first, last])| lines(text, first, last)).unwrap_or_default();
             let name = format!("{} {} ({})", copied.kind, copied.name, copied.file);
             meaning.add(Heading::Copied, &name, tokens(&text).into_iter().map(str::to_string).collect(), &text);
         }
-        for (name, text) in sources.iter().filter(|(name, _)| whole.contains(**name)) {
-            let title = format!("file {name}, edited by hand");
-            meaning.add(Heading::Copied, &title, tokens(text).into_iter().map(str::to_string).collect(), text);
+        for (name, text) in sources.iter().filter(|(name, _)| whole.contains(*name)) {
+            let is_c = [".c", ".h"].iter().any(|end| name.ends_with(end));
+            let words: Vec<String> = match is_c {
+                true => tokens(text).into_iter().map(str::to_string).collect(),
+                // The others are read by line, and so are their comments.
+                false => {
+                    text.lines().map(|line| line.split('#').next().unwrap_or_default().trim_end().into()).collect()
+                }
+            };
+            let words = words.into_iter().filter(|word| !word.is_empty()).collect();
+            meaning.add(Heading::Files, &format!("{name}, edited by hand"), words, text);
         }
         Ok(meaning)
     }
@@ -209,9 +219,6 @@ mod tests {
         let whole = edited(&two).unwrap();
         assert!(edited(&one).unwrap().is_empty() && whole.len() == 1);
         let said = Meaning::of(&one, &whole).unwrap().differences(&Meaning::of(&two, &whole).unwrap());
-        assert!(
-            said.starts_with("copied:\n  file m.c, edited by hand\n") && said.contains("    + \treturn;\n"),
-            "{said}"
-        );
+        assert!(said.starts_with("files:\n  m.c, edited by hand\n") && said.contains("    + \treturn;\n"), "{said}");
     }
 }

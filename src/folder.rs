@@ -91,6 +91,17 @@ impl Record {
     }
 }
 
+/// What `livepatch.json` calls the patches among its inputs, in order; names that come again are numbered.
+pub fn patch_inputs<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    let input = |name| {
+        let count = known.entry(name).or_default();
+        *count += 1;
+        if *count == 1 { format!("patch {name}") } else { format!("patch {name} ({count})") }
+    };
+    names.map(input).collect()
+}
+
 /// Where a patch is kept, by its place in the order.
 fn patch_path(index: usize, name: &str) -> String {
     format!("{PRISTINE}/patches/{:04}-{}", index + 1, name.replace('/', "-"))
@@ -145,8 +156,7 @@ impl Folder {
                 format!("{} is no folder that `create` wrote: it has no {}", path.display(), json::FILE),
             );
         }
-        let text = std::fs::read(&file).map_err(io("read", &file))?;
-        let record = Record::parse(&text, &file)?;
+        let record = Record::parse(&std::fs::read(&file).map_err(io("read", &file))?, &file)?;
         let kept = |name: &str, hash: Option<&String>| {
             let file = path.join(name);
             let bytes = std::fs::read(&file).map_err(io("read", &file));
@@ -158,21 +168,16 @@ impl Folder {
         };
         let mut pristine = BTreeMap::new();
         for (name, hash) in record.outputs.iter().filter(|(name, _)| is_edited(name) && is_plain(name)) {
-            let bytes = kept(&format!("{PRISTINE}/{name}"), Some(hash))?;
-            pristine.insert(name.clone(), String::from_utf8_lossy(&bytes).into_owned());
+            let file = format!("{PRISTINE}/{name}");
+            pristine.insert(name.clone(), text(&path.join(&file), kept(&file, Some(hash))?)?);
         }
         let mut patches = Vec::new();
-        for (index, name) in record.request.patches.iter().enumerate() {
-            let file = patch_path(index, name);
-            // Of two patches of one name, the record has the last one's.
-            let again = record.request.patches[index + 1..].contains(name);
-            let bytes = match again {
-                true => std::fs::read(path.join(&file)).map_err(io("read", &path.join(&file)))?,
-                false => kept(&file, record.inputs.get(&format!("patch {name}")))?,
-            };
-            patches.push((name.clone(), bytes));
+        let names = &record.request.patches;
+        for (index, input) in patch_inputs(names.iter().map(String::as_str)).iter().enumerate() {
+            let bytes = kept(&patch_path(index, &names[index]), record.inputs.get(input))?;
+            patches.push((names[index].clone(), bytes));
         }
-        let edited = edited(path, &pristine)?;
+        let edited = edited(path, pristine.keys().cloned().collect())?;
         Ok(Folder { path: path.to_path_buf(), record, pristine, edited, patches })
     }
 
@@ -213,22 +218,50 @@ pub fn is_plain(name: &str) -> bool {
     Path::new(name).file_name().is_some_and(|base| base == name)
 }
 
-/// What is there of the files that were written, and of sources that were added.
-fn edited(path: &Path, pristine: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    let mut names: BTreeSet<String> = pristine.keys().cloned().collect();
+/// What is there of the files `names` that were written, and of those that were added and are read when the module is built.
+pub fn edited(path: &Path, mut names: BTreeSet<String>) -> Result<BTreeMap<String, String>> {
     for entry in std::fs::read_dir(path).map_err(io("read", path))? {
         let name = entry.map_err(io("read", path))?.file_name().to_string_lossy().into_owned();
-        // Kbuild's own are NAME.mod.c.
-        let is_source = [".c", ".h", ".S"].iter().any(|suffix| name.ends_with(suffix)) && !name.ends_with(".mod.c");
-        names.extend(is_source.then_some(name));
+        names.extend(is_built_from(&name).then_some(name));
     }
     let mut found = BTreeMap::new();
-    for name in names {
+    while let Some(name) = names.pop_first() {
         let file = path.join(&name);
-        if file.is_file() {
-            let bytes = std::fs::read(&file).map_err(io("read", &file))?;
-            found.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+        let Ok(data) = std::fs::metadata(&file) else { continue };
+        if data.is_dir() || found.contains_key(&name) {
+            continue;
         }
+        // Nobody waits for what writes into a pipe.
+        if !data.is_file() {
+            return refuse(USAGE, format!("{} is no ordinary file; put the text itself there", file.display()));
+        }
+        let text = text(&file, std::fs::read(&file).map_err(io("read", &file))?)?;
+        names.extend(included(&text).map(str::to_string));
+        found.insert(name, text);
     }
     Ok(found)
+}
+
+/// Would make or Kbuild read a file of this name (GNU make manual, 3.2; scripts/Makefile.build)?
+fn is_built_from(name: &str) -> bool {
+    // Kbuild's own are NAME.mod.c.
+    let ends = [".c", ".h", ".S", ".s", ".mk", "_shipped"].iter().any(|end| name.ends_with(end));
+    (ends && !name.ends_with(".mod.c")) || ["GNUmakefile", "makefile"].contains(&name)
+}
+
+/// Files that a source includes by a name that doesn't lead out of its folder.
+fn included(text: &str) -> impl Iterator<Item = &str> {
+    let directives = text.lines().filter_map(|line| line.trim_start().strip_prefix('#'));
+    let names = directives.filter_map(|directive| directive.trim_start().strip_prefix("include"));
+    let quoted = names.filter_map(|name| name.trim_start().strip_prefix('"')?.split('"').next());
+    quoted.filter(|name| Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_))))
+}
+
+/// The text of a file that people edit.
+fn text(file: &Path, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).or_else(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        refuse(USAGE, format!("{}:{line} is not UTF-8; save the file as UTF-8 text", file.display()))
+    })
 }

@@ -76,3 +76,18 @@ fn deep_and_wide_graphs_end() {
         assert!(shown.contains(&format!("Affected functions: {affected}\n")), "{}", &shown[..200]);
     }
 }
+
+#[test]
+fn trees_that_grow_with_the_square_have_an_end() {
+    let mut text = String::new();
+    for i in 0..10_000u32 {
+        writeln!(text, "Callgraph clone;f{i};{i};a.c;{i};1;f{0};{0};a.c;{0};1;inlining to", i + 1).unwrap();
+    }
+    let report = CloneReport::parse(&text, "chain").unwrap();
+    let forest = Forest::of(vec![("chain".into(), report)], false);
+    let all = View { symbol: None, ignore_removed: false };
+    for refused in [forest.text(all), forest.json(all), forest.dot(all)] {
+        assert!(refused.unwrap_err().to_string().contains("name one with --symbol"));
+    }
+    assert_eq!(forest.text(View { symbol: Some("f9999"), ..all }).unwrap().lines().count(), 6);
+}

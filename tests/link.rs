@@ -159,6 +159,29 @@ fn what_would_fail_later_is_refused() {
 }
 
 #[test]
+fn only_a_klp_object_names_what_is_patched() {
+    let with_tables = |name: &str| {
+        format!(
+            "{LIVEPATCH}{SOURCE} extern char __this_module[];
+             static struct func {{ const char *old; void *new; unsigned long sympos; }} funcs[] =
+                 {{ {{ \"f\", klpp_one }}, {{ 0 }} }};
+             static struct object {{ const char *name; struct func *funcs; }} objects[] = {{ {{ {name}, funcs }}, {{ 0 }} }};
+             struct {{ void *mod; struct object *objects; }} patch = {{ __this_module, objects }};"
+        )
+    };
+    let linked = |name: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let ko = compile(folder.path(), &with_tables(name));
+        link_bytes(&fs::read(ko).unwrap(), &entries(), "m.ko").map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(linked("\"vsock\""), Ok(()));
+    // There is a string of the name, and it says nothing.
+    for other in ["\"vsock2\"", "0"] {
+        assert!(linked(other).unwrap_err().contains("klp-object-not-patched"), "{other}");
+    }
+}
+
+#[test]
 fn undefined_symbols_that_nothing_provides_are_refused() {
     let versions = r#"
 struct { unsigned long crc; char name[56]; } versions[] __attribute__((section("__versions"))) =

@@ -12,7 +12,7 @@ use petgraph::visit::EdgeRef as _;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::finding::{FUNCTION_UNKNOWN, REPORT_INVALID, Result, io, refuse};
+use crate::finding::{FUNCTION_UNKNOWN, REPORT_INVALID, Result, USAGE, io, refuse};
 
 use super::clones::{CloneReport, Node, Tag};
 
@@ -89,8 +89,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<(String, CloneReport)>> {
         let files = report_files(path)?;
         let is_folder = files.first() != Some(path);
         for file in files {
-            let text = fs::read_to_string(&file).map_err(io("read", &file))?;
-            let name = file.display().to_string();
+            let (name, text) = text(&file)?;
             if !text.is_empty() || !is_folder {
                 reports.push((name.clone(), CloneReport::parse(&text, &name)?));
             }
@@ -98,6 +97,19 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<(String, CloneReport)>> {
     }
     Ok(reports)
 }
+
+/// A report's name for messages, and its text. GCC writes names of functions and files, which are UTF-8 in every kernel.
+pub(super) fn text(file: &Path) -> Result<(String, String)> {
+    let name = file.display().to_string();
+    let bytes = fs::read(file).map_err(io("read", file))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((name, text)),
+        Err(_) => refuse(REPORT_INVALID, format!("{name} is no clone report: it isn't UTF-8 text")),
+    }
+}
+
+/// Lines of all trees together; an allyesconfig kernel's have some hundred thousand.
+const LINES: usize = 10_000_000;
 
 impl Forest {
     /// Joins reports. Grouped, functions of one name, file, line and column are one function, however many units have them.
@@ -139,8 +151,23 @@ impl Forest {
         Forest { reports: names, graph, grouped }
     }
 
-    /// The functions to show, by name: the symbol's, or all whose code lives elsewhere too.
+    /// The functions to show, by name: the symbol's, or all whose code lives elsewhere too. Refused where all their trees
+    /// together are more than anybody reads: those of a chain grow with its square.
     fn roots(&self, view: View<'_>) -> Result<Vec<NodeIndex>> {
+        let roots = self.chosen(view)?;
+        let mut lines = 0;
+        for root in &roots {
+            self.walk(*root, |_, _, _, _, _| lines += 1);
+            if lines > LINES {
+                let message =
+                    format!("the trees of all functions have more than {LINES} lines; name one with --symbol");
+                return refuse(USAGE, message);
+            }
+        }
+        Ok(roots)
+    }
+
+    fn chosen(&self, view: View<'_>) -> Result<Vec<NodeIndex>> {
         let mut roots: Vec<NodeIndex> = match view.symbol {
             Some(symbol) => {
                 self.graph.node_indices().filter(|index| *self.graph[*index].node.name == *symbol).collect()

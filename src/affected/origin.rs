@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use petgraph::visit::EdgeRef as _;
 
-use crate::finding::{Finding, REPORT_INVALID, Result, io, refuse};
+use crate::finding::{Finding, REPORT_INVALID, Result, refuse};
 use crate::kernel::command::CompileCommand;
 
 use super::clones::CloneReport;
-use super::forest::{SUFFIX, report_files};
+use super::forest::{self, SUFFIX, report_files};
 
 /// The origin of a unit's report. Whatever it is, the recompiled unit's own report was held against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +55,7 @@ pub fn origin(given: &[PathBuf], command: &CompileCommand, trees: Trees<'_>, mad
         },
     };
     if let Origin::Given(path) | Origin::BuildFolder(path) = &origin {
-        let name = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(io("read", path))?;
+        let (name, text) = forest::text(path)?;
         // GCC writes an empty report where it has nothing to say.
         let is_empty = text.is_empty() && made.graph.node_count() == 0;
         let report = if is_empty { CloneReport::default() } else { CloneReport::parse(&text, &name)? };

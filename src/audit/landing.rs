@@ -100,7 +100,7 @@ pub fn taken_by(path: &Path) -> Result<BTreeSet<String>> {
 }
 
 /// Is it the distance of a call or jump? Assemblers say so, older ones by the instruction alone.
-fn is_branch(before: &[u8], kind: elf::RelocationType) -> bool {
+pub(super) fn is_branch(before: &[u8], kind: elf::RelocationType) -> bool {
     let branches = matches!(before, [.., 0xe8 | 0xe9] | [.., 0x0f, 0x80..=0x8f]);
     kind == elf::R_X86_64_PLT32 || kind == elf::R_X86_64_PC32 && branches
 }

@@ -4,6 +4,7 @@
 pub mod code;
 pub mod landing;
 pub mod relocations;
+pub mod sources;
 pub mod symbols;
 pub mod tables;
 

@@ -10,11 +10,13 @@ use object::read::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::finding::{
     Finding, KLP_OBJECT_NOT_PATCHED, KLP_REFERENCE_PLAIN, KLP_RELA_SECTION, MODULE_INVALID, READ_ONLY_KEY, Result,
+    SYMBOL_KIND,
 };
 use crate::kernel::Kernel;
 use crate::link::symbols_file::{Entry, VMLINUX};
 use crate::link::{SHF_RELA_LIVEPATCH, SHN_LIVEPATCH, check_place};
 
+use super::landing::is_branch;
 use super::symbols;
 use super::tables::{At, Tables};
 
@@ -60,9 +62,12 @@ pub fn check(kernel: &Kernel, file: &ElfFile64, tables: Option<&Tables>) -> Resu
             )),
         }
     }
+    let mut data: BTreeSet<KlpSymbol> = BTreeSet::new();
     for klp in found.keys() {
-        if let Err(finding) = symbols::find(kernel, &klp.object, &klp.name, klp.sympos)? {
-            findings.push(Finding { message: format!("{klp}: {}", finding.message), ..finding });
+        match symbols::find(kernel, &klp.object, &klp.name, klp.sympos)? {
+            Ok((symbol, _)) if symbol.is_function() => {}
+            Ok(_) => drop(data.insert(klp.clone())),
+            Err(finding) => findings.push(Finding { message: format!("{klp}: {}", finding.message), ..finding }),
         }
     }
     let read_only = read_only_keys(kernel)?;
@@ -86,6 +91,10 @@ pub fn check(kernel: &Kernel, file: &ElfFile64, tables: Option<&Tables>) -> Resu
             let message = format!("{own_name} is applied when {object} is loaded, which the livepatch doesn't patch");
             findings.push(Finding::new(KLP_OBJECT_NOT_PATCHED, message));
         }
+        let code = match place.elf_section_header().sh_flags(Endianness::Little).contains(elf::SHF_EXECINSTR) {
+            true => place.data().unwrap_or_default(),
+            false => &[],
+        };
         let loaded = place.elf_section_header().sh_flags(Endianness::Little).contains(elf::SHF_ALLOC);
         for relocation in relocations {
             let Some(klp) = by_index.get(&(relocation.r_sym(Endianness::Little, false) as usize)) else { continue };
@@ -108,6 +117,10 @@ pub fn check(kernel: &Kernel, file: &ElfFile64, tables: Option<&Tables>) -> Resu
             });
             if let Some(why) = why {
                 findings.push(Finding::new(KLP_RELA_SECTION, format!("{at}: {why}")));
+            }
+            let before = code.get(..relocation.r_offset.get(Endianness::Little) as usize).unwrap_or_default();
+            if data.contains(klp) && is_branch(before, relocation.r_type(Endianness::Little, false)) {
+                findings.push(Finding::new(SYMBOL_KIND, format!("{at} as a function, and the kernel's is data")));
             }
             if place_name == "__jump_table" && klp.object == VMLINUX && read_only.contains(&klp.name) {
                 let message = format!(

@@ -1,7 +1,7 @@
 //! The tables by which a module tells the livepatch core what it replaces, read from the object file: `struct klp_patch`,
 //! `klp_object` and `klp_func` of include/linux/livepatch.h.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex};
@@ -34,10 +34,7 @@ impl Sizes {
                              char klp_patch_size[sizeof(struct klp_patch)];\n";
         let source = scratch.join("klp-sizes.c");
         std::fs::write(&source, ASKED).map_err(io("write", &source))?;
-        let Some(unit) = kernel.commands_for("kernel/livepatch/core.c")?.into_iter().next() else {
-            return refuse(KERNEL_INVALID, format!("{} doesn't build kernel/livepatch/core.c", kernel.descriptor.name));
-        };
-        let command = check::module_command(&unit, "klp-sizes", &source, kernel.source());
+        let command = check::plain_command(kernel, "klp-sizes", &source)?;
         let path = scratch.join("klp-sizes.o");
         check::compile(&command, &[], kernel.build(), &path)?;
         let bytes = std::fs::read(&path).map_err(io("read", &path))?;
@@ -159,6 +156,16 @@ pub struct Tables {
 /// Finds the `klp_patch` of a module and follows it: its first field is the module itself, its second one leads to the
 /// table of objects. Nothing where the module makes its tables while it runs.
 pub fn read(fields: &Fields, sizes: Sizes) -> Option<Tables> {
+    let mut found = Tables::default();
+    for ((section, offset), objects) in patches(fields) {
+        found.ranges.push((section, offset..offset + sizes.patch));
+        follow(fields, sizes, objects, &mut found);
+    }
+    (!found.ranges.is_empty()).then_some(found)
+}
+
+/// Each `klp_patch` with its table of objects.
+fn patches(fields: &Fields) -> Vec<(At, At)> {
     let this = fields.file.symbol_by_name(THIS_MODULE);
     let this_place = this.as_ref().and_then(|symbol| Some((symbol.section_index()?.0, symbol.address())));
     let is_this = |meaning: &Meaning| match meaning {
@@ -166,19 +173,28 @@ pub fn read(fields: &Fields, sizes: Sizes) -> Option<Tables> {
         Meaning::Elsewhere(name) => name == THIS_MODULE,
     };
     let patches = fields.by_place.iter().filter(|((section, _), meaning)| fields.is_data(*section) && is_this(meaning));
-    let patches = patches.map(|(at, _)| *at);
-    let mut found = Tables::default();
-    for (section, offset) in patches {
-        let Some(objects) = fields.here((section, offset + 8)).filter(|objects| fields.is_data(objects.0)) else {
-            continue;
-        };
-        if fields.here((objects.0, objects.1 + 8)).is_none_or(|funcs| !fields.is_data(funcs.0)) {
-            continue;
-        }
-        found.ranges.push((section, offset..offset + sizes.patch));
-        follow(fields, sizes, objects, &mut found);
+    let with_objects = patches.filter_map(|(at, _)| {
+        let objects = fields.here((at.0, at.1 + 8)).filter(|objects| fields.is_data(objects.0))?;
+        let funcs = fields.here((objects.0, objects.1 + 8))?;
+        fields.is_data(funcs.0).then_some((*at, objects))
+    });
+    with_objects.collect()
+}
+
+/// The objects that a module's tables name, found without the sizes of their elements, which a built module doesn't tell: a
+/// `klp_object` begins with the object's name and its functions, and those with a name and code. Nothing for vmlinux, which
+/// has no name there. None at all where the module makes its tables while it runs.
+pub fn named_objects(fields: &Fields) -> Option<BTreeSet<String>> {
+    if patches(fields).is_empty() {
+        return None;
     }
-    (!found.ranges.is_empty()).then_some(found)
+    let is_func = |at: At| {
+        let name = fields.here(at).and_then(|name| fields.string(name));
+        name.is_some_and(|name| !name.is_empty()) && fields.at((at.0, at.1 + 8)).is_some()
+    };
+    let places = fields.by_place.keys().filter(|(section, _)| fields.is_data(*section));
+    let objects = places.filter(|at| fields.here((at.0, at.1 + 8)).is_some_and(is_func));
+    Some(objects.filter_map(|at| fields.string(fields.here(*at)?)).collect())
 }
 
 /// Names are shorter (KSYM_NAME_LEN of include/linux/kallsyms.h); a longer one is cut, and then names nothing.

@@ -13,7 +13,8 @@ use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
 use crate::closure::{Closure, Node, WILDCARD, switches};
-use crate::finding::{Error, Finding, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, refuse};
+use crate::finding::{Error, Finding, KERNEL_INVALID, MODULE_DOES_NOT_COMPILE, Result, TOKENS_DIFFER, refuse};
+use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::linkage::events;
 use crate::process::Program;
@@ -28,7 +29,7 @@ use crate::unit::pragmas;
 /// The command that compiles a module's source as Kbuild will: the unit's own flags, outside of the tree, as a module.
 ///
 /// `name` is the module's, `source` the C file. Kbuild's include folders stay, the unit's own ones go, for an out-of-tree
-/// build doesn't have them (scripts/Makefile.lib, modname_flags and part-of-module).
+/// build doesn't have them (scripts/Makefile.lib, basename_flags, modname_flags and part-of-module).
 pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_source: &Path) -> CompileCommand {
     let root = kernel_source.to_string_lossy();
     let common = |folder: &str| {
@@ -52,9 +53,10 @@ pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_s
         }
     }
     let kbuild_name = name.replace('-', "_");
+    let base = source.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
     args.extend([
         "-DMODULE".into(),
-        format!("-DKBUILD_BASENAME=\"{kbuild_name}\""),
+        format!("-DKBUILD_BASENAME=\"{base}\""),
         format!("-DKBUILD_MODNAME=\"{kbuild_name}\""),
         format!("-D__KBUILD_MODNAME=kmod_{kbuild_name}"),
         "-fno-optimize-sibling-calls".into(),
@@ -66,6 +68,15 @@ pub fn module_command(unit: &CompileCommand, name: &str, source: &Path, kernel_s
         compiler: unit.compiler.clone(),
         args,
         object: kbuild_name,
+    }
+}
+
+/// As [`module_command`], of a source for which Kbuild has no flags of its own.
+pub fn plain_command(kernel: &Kernel, name: &str, source: &Path) -> Result<CompileCommand> {
+    // Any unit of vmlinux without flags of its own; one that each kernel with livepatches has.
+    match kernel.commands_for("kernel/livepatch/core.c")?.into_iter().next() {
+        Some(unit) => Ok(module_command(&unit, name, source, kernel.source())),
+        None => refuse(KERNEL_INVALID, format!("{} doesn't build kernel/livepatch/core.c", kernel.descriptor.name)),
     }
 }
 
@@ -277,9 +288,16 @@ fn is_used(closure: &Closure, index: NodeIndex) -> bool {
     users.into_iter().any(|user| closure.graph[user].group != closure.graph[index].group)
 }
 
-/// The words that [`difference`] compares.
+/// The words that [`difference`] compares; those that may differ by what makes them, so that a diff doesn't show them.
 fn texts(words: &[Word], target: bool) -> Vec<String> {
-    compared(words, target).into_iter().map(|word| word.0.to_string()).collect()
+    let text = |(text, varies): Word| match text.as_bytes()[0] {
+        _ if !varies => text.to_string(),
+        b'"' => "__FILE__".into(),
+        b'0'..=b'9' => "__LINE__".into(),
+        // Pasted from one of those.
+        _ => text.trim_end_matches(|c: char| c.is_ascii_digit()).to_string(),
+    };
+    compared(words, target).into_iter().map(text).collect()
 }
 
 /// A type under another `#pragma pack` has another layout, with the same tokens.

@@ -41,14 +41,12 @@ fn folder(path: &Path, kernel: Option<&str>) -> Result<ExitCode> {
     let folder = Folder::read(path)?;
     let kernel = Kernel::open(kernel.unwrap_or(&folder.record.request.kernel))?;
     let scratch = scratch::Folder::new()?;
-    let mut checked = edited::check(&kernel, &folder, scratch.path(), &mut super::progress)?;
-    let ko = path.join(format!("{}.ko", folder.record.name));
-    let audit = match ko.is_file() {
-        true => Some(audit::audit(&kernel, &ko, Some(&checked.known), scratch.path())?),
-        false => None,
-    };
-    if let Some(audit) = &audit {
-        checked.findings.extend(stale(&folder, &ko));
+    let ko = Some(path.join(format!("{}.ko", folder.record.name))).filter(|ko| ko.is_file());
+    let mut checked = edited::check(&kernel, &folder, ko.as_deref(), scratch.path(), &mut super::progress)?;
+    let audit = |ko: &Path| audit::audit(&kernel, ko, Some(&checked.known), scratch.path());
+    let audit = ko.as_deref().map(audit).transpose()?;
+    if let (Some(audit), Some(ko)) = (&audit, &ko) {
+        checked.findings.extend(stale(&folder, ko));
         checked.findings.extend(audit.findings.iter().cloned());
     }
     super::print(&text(&folder, &kernel, &checked, audit.as_ref()));

@@ -132,6 +132,8 @@ const EXAMPLES: &[(Id, &str)] = &[
     (NO_ENDBR, "Copied code hands `f` on to `each()`, which GCC had inlined in the kernel, so that `f` was called directly."),
     (KLP_REFERENCE_PLAIN, "A relocation in `.rela.text` refers to `.klp.sym.vmlinux.f,0`."),
     (MODULE_DEPENDS, "`modinfo -F depends livepatch-fix.ko` prints `kvm`."),
+    (SYMBOL_KIND, "The third word of `seq_show vmlinux seq_show 0` was changed to `jiffies`."),
+    (MODULE_OTHER, "The source that the module was built from was put back to an older version, with that one's date."),
     (MODULE_STALE, "The C file was edited after `make`."),
 ];
 

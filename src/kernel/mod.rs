@@ -182,7 +182,11 @@ impl Kernel {
     }
 
     /// The kernel that a descriptor with absolute paths describes.
-    pub fn of(descriptor: Descriptor) -> Result<Kernel> {
+    pub fn of(mut descriptor: Descriptor) -> Result<Kernel> {
+        // As make names them in the compile commands, whatever link led here.
+        for path in [&mut descriptor.source, &mut descriptor.build] {
+            *path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        }
         let config = Config::read(&descriptor.build.join(".config"))?;
         config.refuse_unsupported()?;
         Ok(Kernel {

@@ -155,14 +155,23 @@ impl Module {
             depends: depends.map(module_name).collect(),
             vermagic: field("vermagic").unwrap_or_default().trim_end().into(),
             srcversion: field("srcversion").map(|version| version.to_string()),
-            symbols: symbol_table(&file)?,
+            symbols: symbol_table(&file, |section| !section.starts_with(b".init"))?,
         })
     }
 }
 
-/// The symbols that the kernel keeps of a module once it is live, in the table's order: those of sections that stay in
-/// memory (is_core_symbol() in kernel/module/kallsyms.c, with CONFIG_KALLSYMS_ALL).
-fn symbol_table(file: &ElfFile64<'_, object::Endianness>) -> std::result::Result<SymbolTable, String> {
+/// All symbols of a module's file that are loaded, those of its init included.
+pub fn all_symbols(bytes: &[u8]) -> std::result::Result<SymbolTable, String> {
+    sound::check(bytes)?;
+    symbol_table(&ElfFile64::parse(bytes).map_err(|e| e.to_string())?, |_| true)
+}
+
+/// The symbols of the sections that are loaded and `stay`, in the table's order. The kernel keeps those of a module once it is
+/// live whose sections stay in memory (is_core_symbol() in kernel/module/kallsyms.c, with CONFIG_KALLSYMS_ALL).
+fn symbol_table(
+    file: &ElfFile64<'_, object::Endianness>,
+    stay: impl Fn(&[u8]) -> bool,
+) -> std::result::Result<SymbolTable, String> {
     let endian = file.endian();
     let text = |e: object::Error| e.to_string();
     let (sections, table) = (file.elf_section_table(), file.elf_symbol_table());
@@ -171,7 +180,7 @@ fn symbol_table(file: &ElfFile64<'_, object::Endianness>) -> std::result::Result
         let Some(index) = symbol.st_shndx(endian).index().filter(|_| symbol.st_name(endian) != 0) else { continue };
         let section = sections.section(object::SectionIndex(usize::from(index))).map_err(text)?;
         let section_name = sections.section_name(endian, section).map_err(text)?;
-        if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || section_name.starts_with(b".init") {
+        if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || !stay(section_name) {
             continue;
         }
         let name = symbol.name(endian, table.strings()).map_err(text)?;

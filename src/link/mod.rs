@@ -17,6 +17,7 @@ use object::read::elf::{ElfFile64, FileHeader as _, SectionHeader as _};
 use object::read::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use serde::Serialize;
 
+use crate::audit::tables::{self, Fields};
 use crate::finding::{
     Error, Finding, KLP_OBJECT_NOT_PATCHED, KLP_RELA_SECTION, KLP_SYMBOL_UNUSED, MODULE_ALREADY_LINKED, MODULE_INVALID,
     MODULE_LINK_STALE, Result, SYMBOL_UNRESOLVED, Severity, io,
@@ -93,7 +94,7 @@ pub fn link_bytes(data: &[u8], entries: &[Entry], name: &str) -> Result<(Option<
     let klp = rename_symbols(&mut builder, entries, &mut report, &mut findings, name);
     move_relocations(&mut builder, &klp, &mut report, &mut findings, name);
     let objects: BTreeSet<&str> = klp.values().map(|e| e.patched_object.as_str()).filter(|o| *o != VMLINUX).collect();
-    for object in objects.into_iter().filter(|object| !module.has_string(object)) {
+    for object in objects.into_iter().filter(|object| !module.patches(object)) {
         let message = format!("{name}: symbols of {object} are used, but no klp_object is named \"{object}\"");
         findings.push(Finding::new(KLP_OBJECT_NOT_PATCHED, message));
     }
@@ -119,14 +120,19 @@ struct Module<'data> {
     undefined: BTreeSet<String>,
     /// CRC by name; `None` for a kernel without MODVERSIONS.
     versions: Option<BTreeMap<String, u64>>,
+    /// The modules that its tables name; nothing where it makes them while it runs.
+    objects: Option<BTreeSet<String>>,
     /// The sections where a string of the source may stand.
     strings: Vec<&'data [u8]>,
 }
 
 impl Module<'_> {
-    /// Is there a whole string `word`, as `.name = "word"` of a klp_object leaves one?
-    fn has_string(&self, word: &str) -> bool {
-        self.strings.iter().any(|data| data.split(|b| *b == 0).any(|s| s == word.as_bytes()))
+    /// Does a klp_object name this module? A livepatch that makes its tables while it runs has the name as a string.
+    fn patches(&self, object: &str) -> bool {
+        match &self.objects {
+            Some(objects) => objects.contains(object),
+            None => self.strings.iter().any(|data| data.split(|b| *b == 0).any(|s| s == object.as_bytes())),
+        }
     }
 }
 
@@ -183,7 +189,8 @@ fn inspect(data: &[u8]) -> std::result::Result<Module<'_>, String> {
             undefined.insert(name);
         }
     }
-    Ok(Module { klp_symbols, klp_sections, undefined, versions, strings })
+    let objects = ElfFile64::parse(data).ok().and_then(|file| tables::named_objects(&Fields::of(&file)));
+    Ok(Module { klp_symbols, klp_sections, undefined, versions, objects, strings })
 }
 
 pub(crate) fn read_versions(bytes: &[u8]) -> BTreeMap<String, u64> {

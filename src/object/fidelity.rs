@@ -23,6 +23,16 @@ pub struct Fidelity {
     pub unknown: BTreeMap<String, String>,
 }
 
+impl Fidelity {
+    fn add(&mut self, name: &str, same: Same) {
+        match same {
+            Ok(()) => drop(self.faithful.insert(name.into())),
+            Err(Why::Differs(what)) => drop(self.unfaithful.insert(name.into(), what)),
+            Err(Why::Unknown(why)) => drop(self.unknown.insert(name.into(), why)),
+        }
+    }
+}
+
 /// Why a function is not faithful.
 #[derive(Debug, Clone)]
 enum Why {
@@ -38,15 +48,29 @@ fn differs<T>(what: impl Into<String>) -> Result<T, Why> {
 
 /// Compares the functions that `wanted` says of a recompiled unit. `layout` as far as it is known.
 pub fn compare(facts: &Facts, layout: Layout, running: &Running<'_>, wanted: impl Fn(&str) -> bool) -> Fidelity {
-    let mut compared = Comparison {
-        facts,
-        running,
-        layout,
-        learned: BTreeMap::new(),
-        contents: BTreeMap::new(),
-        nops: nops(facts),
-        tables: BTreeMap::new(),
-    };
+    functions(&mut Comparison::new(facts, layout, running), wanted)
+}
+
+/// As [`compare`], of all functions and of all objects that have contents: for what nobody has run yet.
+pub fn compare_with_data(facts: &Facts, layout: Layout, running: &Running<'_>) -> Fidelity {
+    let mut compared = Comparison::new(facts, layout, running);
+    let mut fidelity = functions(&mut compared, |_| true);
+    for object in facts.objects.iter().filter(|object| object.initialised && object.size > 0) {
+        let section = &facts.sections[object.section];
+        if !matches!(section.role, Role::Data | Role::Const) {
+            continue;
+        }
+        let same = match compared.base(object.section) {
+            Some(base) => compared.contents(object.section, object.offset as i64, base),
+            None => Err(Why::Unknown(format!("nothing tells where {} is", section.name))),
+        };
+        fidelity.add(&object.name, same);
+    }
+    fidelity
+}
+
+fn functions(compared: &mut Comparison, wanted: impl Fn(&str) -> bool) -> Fidelity {
+    let facts = compared.facts;
     compared.place_voteless_sections();
     let mut fidelity = Fidelity::default();
     let wholes = (0..facts.functions.len()).map(FunctionId).filter(|id| facts.function(*id).cold_of.is_none());
@@ -64,11 +88,7 @@ pub fn compare(facts: &Facts, layout: Layout, running: &Running<'_>, wanted: imp
         let placed = compared.place_anywhere(function.section);
         let same = compared.whole(id);
         for (name, binding) in names {
-            match compared.has_symbol(function, name, binding, &placed).and_then(|()| same.clone()) {
-                Ok(()) => drop(fidelity.faithful.insert(name.clone())),
-                Err(Why::Differs(what)) => drop(fidelity.unfaithful.insert(name.clone(), what)),
-                Err(Why::Unknown(why)) => drop(fidelity.unknown.insert(name.clone(), why)),
-            }
+            fidelity.add(name, compared.has_symbol(function, name, binding, &placed).and_then(|()| same.clone()));
         }
     }
     fidelity
@@ -120,7 +140,19 @@ struct Comparison<'a> {
     tables: BTreeMap<&'static str, BTreeMap<At, Vec<At>>>,
 }
 
-impl Comparison<'_> {
+impl<'a> Comparison<'a> {
+    fn new(facts: &'a Facts, layout: Layout, running: &'a Running<'a>) -> Comparison<'a> {
+        Comparison {
+            facts,
+            running,
+            layout,
+            learned: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            nops: nops(facts),
+            tables: BTreeMap::new(),
+        }
+    }
+
     fn base(&self, section: usize) -> Option<Base> {
         self.layout.base(section).or_else(|| self.learned.get(&section).copied())
     }

@@ -51,6 +51,11 @@ impl<'k> Running<'k> {
         Ok(Some(Running { symbols, contents: Contents::Relocatable(sections) }))
     }
 
+    /// A module that isn't one of the kernel's own; `symbols` are those of its file.
+    pub fn of_file(bytes: &[u8], symbols: &'k SymbolTable) -> std::result::Result<Running<'k>, String> {
+        Ok(Running { symbols, contents: Contents::Relocatable(Facts::sections(bytes)?) })
+    }
+
     pub fn bytes(&self, at: At, length: usize) -> Option<&[u8]> {
         self.from(at)?.get(..length)
     }

@@ -2,24 +2,26 @@
 //! their results are held against what is there now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::audit::symbols;
 use crate::audit::tables::{self, Fields, Hook, Sizes};
+use crate::audit::{sources, symbols};
 use crate::check::{self, Compiled, Difference, agreement};
 use crate::edits;
 use crate::finding::{
-    AMBIGUOUS_SYMBOL, CODE_EDITED, Error, Finding, KLP_SYMBOL_UNUSED, MODULE_DOES_NOT_COMPILE, MODULE_OUTDATED,
-    READINGS_DIFFER, Result, SYMBOL_UNRESOLVED, SYMBOL_UNVERIFIED, Severity, TARGETS_EDITED, TARGETS_UNKNOWN,
-    TOKENS_DIFFER, io,
+    AMBIGUOUS_SYMBOL, CODE_EDITED, Error, Finding, INCLUDE_OUTSIDE, KLP_OBJECT_NOT_PATCHED, KLP_SYMBOL_UNUSED,
+    MODULE_DOES_NOT_COMPILE, MODULE_OUTDATED, READINGS_DIFFER, Result, SYMBOL_KIND, SYMBOL_UNRESOLVED,
+    SYMBOL_UNVERIFIED, Severity, TARGETS_EDITED, TARGETS_UNKNOWN, TOKENS_DIFFER, io,
 };
 use crate::folder::Folder;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
+use crate::kernel::symbols::Symbol;
 use crate::link::symbols_file::{self, Entry, VMLINUX};
 use crate::object::layout;
 use crate::parallel::{join, try_map};
 use crate::unit;
+use crate::unit::expand::Expanded;
 use crate::unit::groups::Outline;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
@@ -58,8 +60,15 @@ pub struct Externals {
     pub unused: Vec<String>,
 }
 
-/// Checks a folder against a kernel. What is wrong with it is among the findings; an error means that nothing could be told.
-pub fn check(kernel: &Kernel, folder: &Folder, scratch: &Path, progress: Progress) -> Result<Checked> {
+/// Checks a folder, and the module `ko` that was built in it, against a kernel. What is wrong is among the findings; an error
+/// means that nothing could be told.
+pub fn check(
+    kernel: &Kernel,
+    folder: &Folder,
+    ko: Option<&Path>,
+    scratch: &Path,
+    progress: Progress,
+) -> Result<Checked> {
     let options = folder.options();
     let (changes, renamed) = edits::changes(&folder.pristine, &folder.edited);
     let mut checked = Checked { changes, ..Checked::default() };
@@ -80,7 +89,17 @@ pub fn check(kernel: &Kernel, folder: &Folder, scratch: &Path, progress: Progres
     progress("check: compile, compare, read a second time");
     let edited = scratch.join("edited");
     write(folder, &edited)?;
-    let units = commands(&parts, folder, &edited, &options);
+    let ko = match ko {
+        Some(path) => Some((path, std::fs::read(path).map_err(io("read", path))?)),
+        None => None,
+    };
+    let mut units = commands(kernel, &parts, folder, &edited, &options)?;
+    for unit in &mut units {
+        // So that `__FILE__` is the same text.
+        if let Some(at) = ko.as_ref().and_then(|(_, bytes)| sources::folder_of(bytes, &unit.file)) {
+            unit.command.args.push(format!("-fmacro-prefix-map={}/={at}", edited.display()));
+        }
+    }
     let built = try_map(&units, |unit| built(kernel, unit, &edited, &renamed))?;
     let mut objects = Vec::new();
     for one in built {
@@ -99,8 +118,14 @@ pub fn check(kernel: &Kernel, folder: &Folder, scratch: &Path, progress: Progres
     if objects.len() == units.len() {
         progress("externals and targets");
         let old = generated_externals(kernel, folder, &units, &scratch.join("pristine"))?;
-        externals(kernel, folder, &plan, &parts, &objects, (&old, &renamed), &mut checked)?;
-        targets(kernel, &parts, &objects, scratch, &mut checked)?;
+        let entries = externals(kernel, folder, &plan, &parts, &objects, (&old, &renamed), &mut checked)?;
+        targets(kernel, &parts, &objects, (&entries, &renamed), scratch, &mut checked)?;
+        if let Some((path, bytes)) = ko {
+            let objects = units.iter().zip(&objects).map(|(unit, (_, bytes))| (unit.file.as_str(), bytes.as_slice()));
+            let objects: Vec<(&str, &[u8])> = objects.collect();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            checked.findings.extend(sources::differences(&bytes, &name, &objects, &entries)?);
+        }
     }
     checked.findings.sort_by_key(|finding| finding.severity);
     Ok(checked)
@@ -140,6 +165,8 @@ fn write(folder: &Folder, scratch: &Path) -> Result<()> {
     std::fs::create_dir_all(scratch).map_err(io("create", scratch))?;
     for name in folder.edited.keys() {
         let to = scratch.join(name);
+        let parent = to.parent().unwrap_or(scratch);
+        std::fs::create_dir_all(parent).map_err(io("create", parent))?;
         std::fs::copy(folder.path.join(name), &to).map_err(io("write", &to))?;
     }
     Ok(())
@@ -152,23 +179,28 @@ struct Unit<'p, 'a> {
     command: CompileCommand,
 }
 
-fn commands<'p, 'a>(parts: &'p [Part<'a>], folder: &Folder, scratch: &Path, options: &Options) -> Vec<Unit<'p, 'a>> {
-    let command = |command: &CompileCommand, file: &str| CompileCommand {
-        source: scratch.join(file).to_string_lossy().into_owned(),
-        ..command.clone()
-    };
+fn commands<'p, 'a>(
+    kernel: &Kernel,
+    parts: &'p [Part<'a>],
+    folder: &Folder,
+    scratch: &Path,
+    options: &Options,
+) -> Result<Vec<Unit<'p, 'a>>> {
     let of_part = |part: &'p Part<'a>| {
         let file = format!("{}.c", part.stem);
-        Unit { part: Some(part), command: command(&part.command, &file), file }
+        let source = scratch.join(&file).to_string_lossy().into_owned();
+        Unit { part: Some(part), command: CompileCommand { source, ..part.command.clone() }, file }
     };
     let mut units: Vec<Unit> = parts.iter().map(of_part).collect();
     let known: BTreeSet<String> = units.iter().map(|unit| unit.file.clone()).collect();
-    let (Some(first), several) = (parts.first(), parts.len() > 1) else { return units };
-    let main = format!("{}-main.c", options.name);
+    let main = (parts.len() > 1).then(|| format!("{}-main.c", options.name));
     let others = folder.edited.keys().filter(|file| file.ends_with(".c") && !known.contains(*file)).cloned();
-    let others: BTreeSet<String> = others.chain(several.then_some(main)).collect();
-    units.extend(others.into_iter().map(|file| Unit { part: None, command: command(&first.command, &file), file }));
-    units
+    let others: BTreeSet<String> = others.chain(main).collect();
+    for file in others {
+        let command = check::plain_command(kernel, &options.name, &scratch.join(&file))?;
+        units.push(Unit { part: None, command, file });
+    }
+    Ok(units)
 }
 
 /// What is known of one C file.
@@ -196,34 +228,63 @@ fn built(kernel: &Kernel, unit: &Unit, scratch: &Path, renamed: &BTreeMap<String
         return Ok(built);
     }
     let roots = vec![format!("{}/", scratch.display()), format!("{}/", kernel.source().display())];
-    let read = || -> Result<(check::Validation, agreement::Agreement)> {
+    let read = || -> Result<(check::Validation, agreement::Agreement, Vec<Finding>)> {
         let mut module = unit::expanded(command, kernel.build())?;
+        let outside = outside(&module, unit, kernel, scratch);
         let outline = Outline::new(&mut module);
         let validation = part.map(|part| check::compare(&module, &outline, &part.closure, &part.naming, renamed));
         let second = agreement::agree(&module, &outline, command, kernel.build(), roots)?;
-        Ok((validation.unwrap_or_default(), second))
+        Ok((validation.unwrap_or_default(), second, outside))
+    };
+    // The scratch folder's name says nothing to anybody.
+    let prefix = format!("{}/", scratch.display());
+    let own = |finding: Finding| Finding {
+        message: finding.message.replace(&prefix, ""),
+        file: finding.file.map(|file| file.replace(&prefix, "")),
+        ..finding
     };
     match check::compile(command, check::NO_WARNING, kernel.build(), &path) {
-        Err(Error::Refused(findings)) => {
-            // The scratch folder's name says nothing to anybody.
-            let folder = format!("{}/", scratch.display());
-            let told = findings
-                .into_iter()
-                .map(|finding| Finding { message: finding.message.replace(&folder, ""), ..finding });
-            built.findings.extend(told);
-        }
+        Err(Error::Refused(findings)) => built.findings.extend(findings.into_iter().map(own)),
         Ok(compiled) => {
             let (bytes, read) = join(|| std::fs::read(&path).map_err(io("read", &path)), read);
             built.object = Some((compiled, bytes?));
-            let (validation, second) = read?;
-            built.compared = validation.compared;
-            built.differences = validation.differences;
-            built.second = second;
-            let named = built.second.disagreements.iter_mut();
-            named.for_each(|why| *why = format!("{file}: {why}"));
+            match read {
+                Err(Error::Refused(findings)) => built.findings.extend(findings.into_iter().map(own)),
+                Ok((validation, second, outside)) => {
+                    built.findings.extend(outside);
+                    built.compared = validation.compared;
+                    built.differences = validation.differences;
+                    built.second = second;
+                    let named = built.second.disagreements.iter_mut();
+                    named.for_each(|why| *why = format!("{file}: {why}"));
+                }
+            }
         }
     }
     Ok(built)
+}
+
+/// What a file includes must be the kernel's, GCC's own, or be signed with the folder's files.
+fn outside(module: &Expanded, unit: &Unit, kernel: &Kernel, scratch: &Path) -> Vec<Finding> {
+    let pairs = unit.command.args.windows(2).filter(|pair| pair[0] == "-isystem");
+    let system = pairs.map(|pair| Path::new(pair[1].as_str()));
+    let trees: Vec<PathBuf> = [kernel.source(), kernel.build(), scratch].into_iter().chain(system).map(real).collect();
+    let is_outside = |path: &&String| {
+        let file = real(&kernel.build().join(path));
+        // `<built-in>`, `<command-line>`, and GCC's working folder.
+        !path.starts_with('<') && !path.ends_with('/') && !trees.iter().any(|tree| file.starts_with(tree))
+    };
+    let files = module.reader.files.iter().filter(is_outside);
+    let finding = |path: &String| {
+        let message = format!("{} includes {path}, which is neither the kernel's nor beside it", unit.file);
+        Finding::new(INCLUDE_OUTSIDE, message)
+    };
+    files.map(finding).collect()
+}
+
+/// Without links and `..`, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// A changed body is what people edit for; another type or prototype than the kernel's is never right.
@@ -272,7 +333,7 @@ fn externals(
     objects: &[(Compiled, Vec<u8>)],
     (old, renamed): (&BTreeSet<String>, &BTreeMap<String, String>),
     checked: &mut Checked,
-) -> Result<()> {
+) -> Result<Vec<Entry>> {
     let empty = String::new();
     let text = folder.edited.get(SYMBOLS).unwrap_or(&empty);
     let (entries, invalid) = symbols_file::parse(text, SYMBOLS);
@@ -330,7 +391,7 @@ fn externals(
         let message = format!("nothing in the module refers to {} ({entry})", entry.c_name);
         checked.findings.push(Finding::new(KLP_SYMBOL_UNUSED, message).at(SYMBOLS, None));
     }
-    Ok(())
+    Ok(entries)
 }
 
 /// The module's list of symbols.
@@ -344,8 +405,8 @@ fn exported(kernel: &Kernel) -> Result<BTreeSet<String>> {
 /// Is a line of klp.symbols right? `known` is what the generated file has of that name.
 fn verified(kernel: &Kernel, plan: &Plan, entry: &Entry, known: Option<&Entry>) -> Result<Option<Finding>> {
     let Entry { c_name, object, symbol, sympos, .. } = entry;
-    let count = match symbols::find(kernel, object, symbol, *sympos)? {
-        Ok((_, count)) => count,
+    let (found, count) = match symbols::find(kernel, object, symbol, *sympos)? {
+        Ok(found) => found,
         Err(finding) => return Ok(Some(Finding { message: format!("{c_name}: {}", finding.message), ..finding })),
     };
     if known.is_some_and(|known| (&known.object, &known.symbol, known.sympos) == (object, symbol, *sympos)) {
@@ -354,6 +415,23 @@ fn verified(kernel: &Kernel, plan: &Plan, entry: &Entry, known: Option<&Entry>) 
     if let Some(known) = known.filter(|known| (&known.object, &known.symbol) == (object, symbol)) {
         let message = format!("{c_name} is {known} by the layout of the object, and not {entry}");
         return Ok(Some(Finding::new(AMBIGUOUS_SYMBOL, message)));
+    }
+    if let Some(known) = known {
+        let was = symbols::find(kernel, &known.object, &known.symbol, known.sympos)?.ok().map(|(was, _)| was);
+        let kind = |symbol: &Symbol| if symbol.is_function() { "a function" } else { "data" };
+        return Ok(Some(match was.filter(|was| was.is_function() != found.is_function()) {
+            Some(was) => {
+                let message = format!("{c_name} is {}, and {entry} is {}", kind(was), kind(found));
+                Finding::new(SYMBOL_KIND, message)
+            }
+            None => {
+                let message = format!(
+                    "{c_name} was {known} of the running kernel when the module was made, and now it is {entry}; nothing \
+                     here tells that this is what the code means"
+                );
+                Finding::new(SYMBOL_UNVERIFIED, message)
+            }
+        }));
     }
     if count == 1 {
         return Ok(None);
@@ -387,6 +465,7 @@ fn targets(
     kernel: &Kernel,
     parts: &[Part],
     objects: &[(Compiled, Vec<u8>)],
+    (entries, renamed): (&[Entry], &BTreeMap<String, String>),
     scratch: &Path,
     checked: &mut Checked,
 ) -> Result<()> {
@@ -408,7 +487,7 @@ fn targets(
             object: target.object.clone(),
             old: target.name.clone(),
             sympos: target.sympos.into(),
-            new,
+            new: renamed.get(&new).unwrap_or(&new).clone(),
         })
         .collect();
     let same = |one: &Hook, other: &Hook| (&one.object, &one.old) == (&other.object, &other.old);
@@ -428,10 +507,37 @@ fn targets(
                 );
                 checked.findings.push(Finding::new(AMBIGUOUS_SYMBOL, message));
             }
+            Some(found) if found.new != hook.new => {
+                let message = format!(
+                    "{} of {} is replaced by {}, and what the patch makes of it is {}",
+                    hook.old, hook.object, found.new, hook.new
+                );
+                checked.findings.push(Finding::new(TARGETS_EDITED, message));
+            }
             Some(_) => {}
         }
     }
-    for hook in &checked.hooks {
+    let is_patched = |entry: &&Entry| {
+        entry.patched_object == VMLINUX || checked.hooks.iter().any(|hook| hook.object == entry.patched_object)
+    };
+    for entry in entries.iter().filter(|entry| !is_patched(entry)) {
+        let message = format!(
+            "{} ({entry}) is to be resolved when {} is loaded, which the tables don't name",
+            entry.c_name, entry.patched_object
+        );
+        checked.findings.push(Finding::new(KLP_OBJECT_NOT_PATCHED, message).at(SYMBOLS, None));
+    }
+    for (index, hook) in checked.hooks.iter().enumerate() {
+        let is_it = |other: &&Hook| same(other, hook) && other.sympos == hook.sympos;
+        if let Some(first) = checked.hooks[..index].iter().find(is_it) {
+            // The core adds each to the stack of its function, and the last one runs (klp_ftrace_handler() in
+            // kernel/livepatch/patch.c).
+            let message = format!(
+                "the tables name {} of {} twice, replaced by {} and by {}",
+                hook.old, hook.object, first.new, hook.new
+            );
+            checked.findings.push(Finding::new(TARGETS_EDITED, message));
+        }
         let known = wanted.iter().any(|wanted| same(wanted, hook));
         match symbols::hookable(kernel, &hook.object, &hook.old, hook.sympos)? {
             Some(finding) => checked.findings.push(finding),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::check;
-use crate::finding::{Error, Finding, MERGE_BROKEN, Result, io};
+use crate::finding::{Error, Finding, MERGE_BROKEN, Result, USAGE, io, refuse};
 use crate::folder::{Folder, PRISTINE};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
@@ -132,6 +132,8 @@ fn copy_others(from: &Path, to: &Path, folder: &Folder) -> Result<()> {
         } else if kind.is_symlink() {
             let link = std::fs::read_link(entry.path()).map_err(io("read", entry.path()))?;
             std::os::unix::fs::symlink(link, &target).map_err(io("create", &target))?;
+        } else if !kind.is_file() {
+            return refuse(USAGE, format!("{} is a pipe, a socket or a device: move it", entry.path().display()));
         } else {
             std::fs::copy(entry.path(), &target).map_err(io("copy", entry.path()))?;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::finding::{Result, USAGE, io, refuse};
-use crate::folder::is_plain;
+use crate::folder::{self, is_edited, is_plain};
 use crate::kernel::sha256_of;
 use crate::unit::lex;
 
@@ -116,16 +116,10 @@ impl Module {
         }
     }
 
-    /// The C files, by name.
-    pub fn sources(&self) -> Result<BTreeMap<&str, String>> {
-        let names = self.outputs.keys().filter(|name| is_plain(name) && name.ends_with(".c"));
-        names
-            .map(|name| {
-                let path = self.folder.join(name);
-                let bytes = std::fs::read(&path).map_err(io("read", &path))?;
-                Ok((name.as_str(), String::from_utf8_lossy(&bytes).into_owned()))
-            })
-            .collect()
+    /// The files that people may edit, and what they have added, by name.
+    pub fn texts(&self) -> Result<BTreeMap<String, String>> {
+        let written = self.outputs.keys().filter(|name| is_edited(name) && is_plain(name)).cloned();
+        folder::edited(&self.folder, written.collect())
     }
 
     /// Is the file no longer what was written?

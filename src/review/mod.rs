@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::affected::Reason;
 use crate::finding::{Finding, Result, Severity};
+use crate::folder;
 use crate::kernel::{Kernel, sha256_of};
 use crate::linkage::How;
 use crate::patch::{self, Header, PatchSet};
@@ -161,8 +162,9 @@ pub fn review(kernel: &Kernel, options: &Options, plan: &Plan, livepatch: &Livep
 
 /// Hashes of all that the module was made from.
 fn inputs(kernel: &Kernel, options: &Options, plan: &Plan) -> Result<BTreeMap<String, String>> {
+    let patches = folder::patch_inputs(options.patches.iter().map(|(name, _)| name.as_str())).into_iter();
     let mut inputs: BTreeMap<String, String> =
-        options.patches.iter().map(|(name, bytes)| (format!("patch {name}"), sha256_of(bytes))).collect();
+        patches.zip(&options.patches).map(|(input, (_, bytes))| (input, sha256_of(bytes))).collect();
     inputs.extend(kernel.hashes()?.into_iter().map(|(name, hash)| (format!("kernel {name}"), hash)));
     for file in plan.units.iter().map(|unit| &unit.command.source).chain(&plan.applied.files) {
         // A file that the patch adds has no earlier contents.
