@@ -5,12 +5,12 @@
 //! SHA-256 and the options, so that the module can be made again from the folder and a prepared kernel alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::House;
-use crate::finding::{Finding, PRISTINE_INVALID, Result, USAGE, io, refuse};
+use crate::finding::{Finding, INCLUDE_OUTSIDE, PRISTINE_INVALID, Result, USAGE, io, refuse};
 use crate::kernel::sha256_of;
 use crate::linkage::pointers::Symbols;
 use crate::pipeline::{Base, Options};
@@ -236,7 +236,16 @@ pub fn edited(path: &Path, mut names: BTreeSet<String>) -> Result<BTreeMap<Strin
             return refuse(USAGE, format!("{} is no ordinary file; put the text itself there", file.display()));
         }
         let text = text(&file, std::fs::read(&file).map_err(io("read", &file))?)?;
-        names.extend(included(&text).map(str::to_string));
+        for include in included(&text) {
+            let leads_out = Path::new(include).components().any(|part| !matches!(part, Component::Normal(_)));
+            if !leads_out {
+                names.insert(include.to_string());
+            } else if file.with_file_name(include).exists() {
+                let message =
+                    format!("{} includes {include}, which is neither the kernel's nor beside it", file.display());
+                return refuse(INCLUDE_OUTSIDE, message);
+            }
+        }
         found.insert(name, text);
     }
     Ok(found)
@@ -249,12 +258,11 @@ fn is_built_from(name: &str) -> bool {
     (ends && !name.ends_with(".mod.c")) || ["GNUmakefile", "makefile"].contains(&name)
 }
 
-/// Files that a source includes by a name that doesn't lead out of its folder.
+/// Files that a source includes and that may be beside it.
 fn included(text: &str) -> impl Iterator<Item = &str> {
     let directives = text.lines().filter_map(|line| line.trim_start().strip_prefix('#'));
     let names = directives.filter_map(|directive| directive.trim_start().strip_prefix("include"));
-    let quoted = names.filter_map(|name| name.trim_start().strip_prefix('"')?.split('"').next());
-    quoted.filter(|name| Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_))))
+    names.filter_map(|name| name.trim_start().strip_prefix('"')?.split('"').next())
 }
 
 /// The text of a file that people edit.
