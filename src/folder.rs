@@ -237,7 +237,8 @@ pub fn edited(path: &Path, mut names: BTreeSet<String>) -> Result<BTreeMap<Strin
         }
         let text = text(&file, std::fs::read(&file).map_err(io("read", &file))?)?;
         for include in included(&text) {
-            let leads_out = Path::new(include).components().any(|part| !matches!(part, Component::Normal(_)));
+            let mut parts = Path::new(include).components();
+            let leads_out = parts.any(|part| !matches!(part, Component::Normal(_) | Component::CurDir));
             if !leads_out {
                 names.insert(include.to_string());
             } else if file.with_file_name(include).exists() {
