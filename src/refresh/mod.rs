@@ -125,7 +125,8 @@ fn copy_others(from: &Path, to: &Path, folder: &Folder) -> Result<()> {
     let kept = walk.filter_entry(|entry| entry.depth() > 1 || !generated(&entry.file_name().to_string_lossy()));
     for entry in kept {
         let entry = entry.map_err(|error| io("read", from)(error.into()))?;
-        let target = to.join(entry.path().strip_prefix(from).unwrap_or(entry.path()));
+        let inner = entry.path().strip_prefix(from).unwrap_or(entry.path());
+        let target = to.join(inner);
         let kind = entry.file_type();
         if kind.is_dir() {
             std::fs::create_dir_all(&target).map_err(io("create", &target))?;
@@ -133,7 +134,10 @@ fn copy_others(from: &Path, to: &Path, folder: &Folder) -> Result<()> {
             let link = std::fs::read_link(entry.path()).map_err(io("read", entry.path()))?;
             std::os::unix::fs::symlink(link, &target).map_err(io("create", &target))?;
         } else if !kind.is_file() {
-            return refuse(USAGE, format!("{} is a pipe, a socket or a device: move it", entry.path().display()));
+            return refuse(
+                USAGE,
+                format!("{} is a pipe, a socket or a device: move it", folder.path.join(inner).display()),
+            );
         } else {
             std::fs::copy(entry.path(), &target).map_err(io("copy", entry.path()))?;
         }
