@@ -239,9 +239,10 @@ fn objects(
         if !flags.contains(elf::SHF_ALLOC) || !matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data) {
             continue;
         }
-        let base = base_name(name);
+        // The bytes before a function are called by its name (tools/objtool/check.c, add_prefix_symbol()).
+        let base = base_name(name.strip_prefix("__pfx_").unwrap_or(name));
         // What tells the kernel about the module, and what is gone once it is loaded, is nobody's copy.
-        let told = [".modinfo", "__versions", ".note", ".init", ".exit"];
+        let told = [".modinfo", "__versions", ".note", ".init", ".exit", ".orc"];
         let own = name == "__this_module" || told.iter().any(|prefix| section_name.starts_with(prefix));
         // The running kernel's own object is behind it.
         let is_klp_pointer = symbol.size() == 8 && klp_places.contains(&(index.0, symbol.address()));
