@@ -8,6 +8,7 @@
 
 mod asked;
 pub mod boundary;
+mod late;
 mod mentions;
 pub mod statics;
 pub mod switches;

@@ -42,9 +42,7 @@ pub(super) struct Walk<'a, 'b> {
     /// See [`labelled`].
     labelled: BTreeMap<Symbol, Vec<StatementId>>,
     pub(super) written: Written,
-    /// By public header: its statements that stand behind some of a file that is copied from.
-    behind: BTreeMap<u32, Vec<StatementId>>,
-    /// Headers whose statements were looked at, and those of them that use types of such a file.
+    /// Headers whose statements were looked at, and those of them that use types of a file that is copied from.
     looked_at: BTreeSet<u32>,
     late: BTreeSet<u32>,
 }
@@ -88,7 +86,6 @@ pub fn close<'a>(
         renamed: BTreeSet::new(),
         boundary,
         pragmas: pragmas::pragmas(unit, outline),
-        behind: if scope.as_written { BTreeMap::new() } else { behind(unit, outline, places) },
         looked_at: BTreeSet::new(),
         late: BTreeSet::new(),
         labelled: labelled(unit, outline),
@@ -121,20 +118,6 @@ pub fn close<'a>(
             return Ok(walk.finish());
         }
     }
-}
-
-/// See [`Walk::behind`].
-fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Vec<StatementId>> {
-    let file = |statement: &StatementId| places.file(unit.start_of(outline.statements[statement.0 as usize].start));
-    let all = (0..outline.statements.len() as u32).map(StatementId);
-    let mut found: BTreeMap<u32, Vec<StatementId>> = BTreeMap::new();
-    for statement in all.skip_while(|statement| places.is_public(file(statement))) {
-        let file = file(&statement);
-        if places.is_public(file) {
-            found.entry(file).or_default().push(statement);
-        }
-    }
-    found
 }
 
 impl Walk<'_, '_> {
@@ -183,7 +166,8 @@ impl Walk<'_, '_> {
             let token = self.unit.tokens.get(index as usize)?;
             (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
         };
-        let copied = !public || self.is_hidden(id) || (changed.is_some() && !self.places.is_compiler(position.file));
+        let copied =
+            !public || self.boundary.is_hidden(id) || (changed.is_some() && !self.places.is_compiler(position.file));
         // What is copied keeps the names that the build has given to the unit.
         let varies = |token: &Token| if copied { token.builtin } else { self.unit.varies(token) };
         Node {
@@ -278,7 +262,7 @@ impl Walk<'_, '_> {
     fn check_pragmas(&self) -> Result<()> {
         let copied = self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
         let last = copied.map(|node| node.statement.0 as usize).max().unwrap_or(0);
-        let own = |index: &usize| !self.is_public(StatementId(*index as u32));
+        let own = |index: &usize| !self.boundary.is_public(StatementId(*index as u32));
         let carried = |text: &str| self.scope.as_written && pragmas::names_symbols(text);
         match self.pragmas.unknown.iter().find(|(index, text)| *index < last && own(index) && !carried(text)) {
             Some((_, text)) => refuse(
@@ -387,65 +371,37 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// A public header may use types of the private ones that the unit includes before it (include/trace/events/ext4.h those of
-    /// fs/ext4/ext4.h): those that its text has must be there, whatever of it is used.
+    /// See [`super::late`].
     fn types_for_headers(&mut self) {
-        if self.behind.is_empty() {
+        if !self.boundary.has_late_headers() {
             return;
         }
         let mut included: Vec<(u32, NodeIndex)> = Vec::new();
         for node in self.graph.node_indices() {
             if self.graph[node].copied {
-                let macros = self.copied(self.graph[node].group).macros;
-                let files = macros.iter().map(|id| self.unit.reader.macros[*id as usize].file.0);
+                let files = self.boundary.files_of_macros(self.graph[node].group);
                 included.extend(files.map(|file| (file, node)));
             } else {
                 included.push((self.graph[node].position.file, node));
             }
         }
         for (file, user) in included {
-            if !self.behind.contains_key(&file) || !self.looked_at.insert(file) {
+            if !self.looked_at.insert(file) {
                 continue;
             }
-            let types = self.types_of(file);
-            if types.keys().all(|statement| self.is_public(*statement)) {
+            let types = self.boundary.types_for(file);
+            if types.is_empty() {
                 continue;
             }
             self.late.insert(file);
             // Those that other headers have come with them.
-            for (statement, name) in types {
+            for (statement, symbol) in types {
                 if !self.by_statement.contains_key(&statement) {
-                    let edge = Edge { kind: EdgeKind::Type, name };
+                    let edge = Edge { kind: EdgeKind::Type, name: self.unit.interner().string(symbol) };
                     self.reach(statement, self.extent_of_type(statement), Some((user, edge)));
                 }
             }
         }
-    }
-
-    /// See [`Scope::hidden`].
-    fn is_hidden(&self, statement: StatementId) -> bool {
-        let mut names = self.outline.names[statement.0 as usize].iter();
-        names.any(|name| self.scope.hidden.contains(&self.unit.interner().string(name.symbol)))
-    }
-
-    fn is_public(&self, statement: StatementId) -> bool {
-        let start = self.outline.statements[statement.0 as usize].start;
-        self.places.is_public(self.places.file(self.unit.start_of(start))) && !self.is_hidden(statement)
-    }
-
-    /// The typedefs and enumerators that statements of a header name, by where they are declared before them.
-    fn types_of(&self, header: u32) -> BTreeMap<StatementId, String> {
-        let mut found = BTreeMap::new();
-        for statement in &self.behind[&header] {
-            for index in self.outline.statements[statement.0 as usize].tokens() {
-                let symbol = self.unit.tokens[index].symbol;
-                let is_type = |role: Role| matches!(role, Role::Typedef | Role::Enumerator);
-                let declared = self.outline.declared.ordinary(symbol).iter();
-                let declared = declared.filter(|d| is_type(d.role) && d.statement < *statement);
-                found.extend(declared.map(|d| (d.statement, self.unit.interner().string(symbol))));
-            }
-        }
-        found
     }
 
     /// Copies a function of a public header under another name.
@@ -470,7 +426,7 @@ impl Walk<'_, '_> {
             Some(definition) if !provided => {
                 self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
                 let used_early = self.graph[from].statement < definition;
-                if declaration != definition && (used_early || self.is_public(declaration)) {
+                if declaration != definition && (used_early || self.boundary.is_public(declaration)) {
                     self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
                 }
             }
@@ -483,7 +439,7 @@ impl Walk<'_, '_> {
                 if let Some(definition) = definition.filter(|definition| *definition != declaration)
                     && self.is_open_array(declaration, &name)
                     && self.is_measured(from, &name)
-                    && self.is_public(declaration)
+                    && self.boundary.is_public(declaration)
                 {
                     self.reach(definition, Extent::Signature, edge(EdgeKind::Declaration));
                 }
@@ -493,7 +449,7 @@ impl Walk<'_, '_> {
 
     /// What is taken of a statement for the type that it defines. See [`Node::is_mixed`].
     fn extent_of_type(&self, statement: StatementId) -> Extent {
-        let signature = self.is_mixed(statement) && !self.scope.as_written && !self.is_public(statement);
+        let signature = self.is_mixed(statement) && !self.scope.as_written && !self.boundary.is_public(statement);
         if signature { Extent::Signature } else { Extent::Whole }
     }
 
