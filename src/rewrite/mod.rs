@@ -24,7 +24,7 @@ use crate::linkage::reading::Brought;
 use crate::unit::groups::GroupId;
 use crate::unit::lex;
 use crate::unit::live::Extent;
-use crate::unit::names::Role;
+use crate::unit::names::{self, Role};
 use crate::unit::place::{Class, Position, classify};
 
 pub use sources::Sources;
@@ -435,8 +435,7 @@ fn specifiers(
     replacements: &mut Vec<(usize, usize, String)>,
     edits: &mut Vec<String>,
 ) {
-    // The kernel's own may be weak, or called by assembly; what replaces it is there once, and nothing knows its name.
-    for (word, what) in [("__weak", "weak"), ("__visible", "visible outside")] {
+    for (_, word, what) in names::OF_ORIGINALS {
         if let Some(found) = word_in(text, range.clone(), word) {
             replacements.push((found.start, found.len(), String::new()));
             edits.push(format!("{new_name} is not {what}"));
@@ -492,23 +491,15 @@ fn made(
 /// `inline` is a macro that adds attributes (include/linux/compiler_types.h), and would do it once more.
 fn without_inlines_own(words: &mut Vec<String>) {
     const ADDED: &[&str] = &["gnu_inline", "unused", "no_instrument_function"];
+    let adds =
+        |words: &[String]| names::attribute(words.iter().map(String::as_str)).is_some_and(|name| ADDED.contains(&name));
     let mut at = 0;
     while at < words.len() {
         at += 1;
-        while words[at - 1] == "inline" && attribute(&words[at..]).is_some_and(|name| ADDED.contains(&name)) {
-            words.drain(at..at + ATTRIBUTE);
+        while words[at - 1] == "inline" && adds(&words[at..]) {
+            words.drain(at..at + names::ATTRIBUTE);
         }
     }
-}
-
-/// How many words `__attribute__((name))` has.
-const ATTRIBUTE: usize = 6;
-
-/// The attribute's name, without underscores, where the words begin with `__attribute__((name))`.
-fn attribute(words: &[String]) -> Option<&str> {
-    let [attribute, open, inner, name, close, end] = words.get(..ATTRIBUTE)? else { return None };
-    let around = [attribute, open, inner, close, end].map(String::as_str);
-    (around == ["__attribute__", "(", "(", ")", ")"]).then(|| name.trim_matches('_'))
 }
 
 /// The words that the invocation makes of a statement.
@@ -520,10 +511,9 @@ fn expansion(closure: &Closure, (node, out): (&Node, &WrittenOut), naming: &Nami
     let declared = node.names.first().filter(|_| node.is_made).map(|(name, _)| name.as_str());
     let Some(declared) = declared else { return layout::laid_out(&words, 0) };
     let mut body = words.iter().position(|word| word == "{").unwrap_or(words.len());
-    // As in `specifiers`.
-    while let Some(at) = (0..body).find(|at| matches!(attribute(&words[*at..]), Some("weak" | "externally_visible"))) {
-        words.drain(at..at + ATTRIBUTE);
-        body -= ATTRIBUTE;
+    while let Some(at) = (0..body).find(|at| names::is_of_originals(words[*at..].iter().map(String::as_str))) {
+        words.drain(at..at + names::ATTRIBUTE);
+        body -= names::ATTRIBUTE;
     }
     if let Some(name) = words.iter_mut().take(body).find(|word| *word == declared) {
         *name = naming.new_name(declared);
