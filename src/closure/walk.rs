@@ -19,7 +19,7 @@ use crate::unit::text::{Macro, MacroId};
 use super::boundary::Boundary;
 use super::mentions::Mentions;
 use super::statics::WrittenOut;
-use super::written::{Written, labelled, labelled_inside};
+use super::written::{Labels, Written};
 use super::{
     Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, asked, statics, switches,
 };
@@ -39,8 +39,7 @@ pub(super) struct Walk<'a, 'b> {
     renamed: BTreeSet<String>,
     boundary: &'b Boundary<'a>,
     pragmas: Pragmas,
-    /// See [`labelled`].
-    labelled: BTreeMap<Symbol, Vec<StatementId>>,
+    labels: Labels,
     pub(super) written: Written,
     /// Headers whose statements were looked at, and those of them that use types of a file that is copied from.
     looked_at: BTreeSet<u32>,
@@ -88,7 +87,7 @@ pub fn close<'a>(
         pragmas: pragmas::pragmas(unit, outline),
         looked_at: BTreeSet::new(),
         late: BTreeSet::new(),
-        labelled: labelled(unit, outline),
+        labels: Labels::new(unit, outline),
         written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
@@ -162,10 +161,8 @@ impl Walk<'_, '_> {
         }
         let signature_end = self.outline.signature_end(self.unit, id);
         let array = names.iter().find(|name| name.role == Role::Variable).or(names.first());
-        let spelled = |index: u32| {
-            let token = self.unit.tokens.get(index as usize)?;
-            (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
-        };
+        let spelled =
+            |index: u32| self.is_spelled(index).then(|| self.places.position(self.unit.tokens[index as usize].source));
         let copied =
             !public || self.boundary.is_hidden(id) || (changed.is_some() && !self.places.is_compiler(position.file));
         // What is copied keeps the names that the build has given to the unit.
@@ -192,6 +189,12 @@ impl Walk<'_, '_> {
             array_length: array.and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
             pack: self.pragmas.packs[id.0 as usize],
         }
+    }
+
+    /// Does the source spell a token outside of macros?
+    fn is_spelled(&self, token: u32) -> bool {
+        let token = self.unit.tokens.get(token as usize);
+        token.is_some_and(|token| token.invocation == NONE && token.source != NONE)
     }
 
     fn origin(&self, token: u32) -> Vec<String> {
@@ -289,12 +292,11 @@ impl Walk<'_, '_> {
         if self.scope.as_written {
             return Ok(());
         }
-        let labels = labelled_inside(self.unit, self.outline);
+        let labels = &self.labels.inside;
         let names = self.graph.node_weights().flat_map(|node| &node.names);
-        for (name, role) in names.filter(|_| !labels.is_empty()) {
+        for (name, _) in names.filter(|(_, role)| role.is_object() && !labels.is_empty()) {
             let symbol = self.unit.interner().find(name.as_bytes());
-            let label = symbol.and_then(|symbol| labels.get(&symbol));
-            if let (Role::Function | Role::Prototype | Role::Variable, Some(at)) = (role, label) {
+            if let Some(at) = symbol.and_then(|symbol| labels.get(&symbol)) {
                 let place = self.places.position(self.unit.start_of(*at));
                 let message = format!("a declaration within a function gives {name} another symbol in all of the unit");
                 let file = self.places.all().swap_remove(place.file as usize).path;
@@ -417,7 +419,8 @@ impl Walk<'_, '_> {
         let definition = definition.or_else(|| self.is_tentative(declaration).then_some(declaration));
         let provided = self.boundary.refers(&name, definition);
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
-        let labelled = self.unit.interner().find(name.as_bytes()).and_then(|symbol| self.labelled.get(&symbol));
+        let labelled =
+            self.unit.interner().find(name.as_bytes()).and_then(|symbol| self.labels.declarations.get(&symbol));
         let labelled = labelled.cloned().unwrap_or_default().into_iter().filter(|other| Some(*other) != definition);
         for other in self.redeclarations(from, &name, definition.filter(|_| !provided)).into_iter().chain(labelled) {
             self.reach(other, Extent::Whole, edge(EdgeKind::Declaration));
@@ -458,18 +461,14 @@ impl Walk<'_, '_> {
         let names = &self.outline.names[id.0 as usize];
         let statement = &self.outline.statements[id.0 as usize];
         let end = self.outline.signature_end(self.unit, id).min(statement.end - 1);
-        let is_spelled = |token: u32| {
-            let token = &self.unit.tokens[token as usize];
-            token.invocation == NONE && token.source != NONE
-        };
         let tagged = names.first().is_some_and(|name| name.role.is_tag());
         let anonymous = || {
             let words: Vec<&[u8]> = (statement.start..end).map(|token| self.unit.text(token as usize)).collect();
             words.windows(2).any(|words| matches!(words, [b"struct" | b"union" | b"enum", b"{"]))
         };
         names.iter().any(|name| name.role == Role::Variable)
-            && is_spelled(statement.start)
-            && is_spelled(end)
+            && self.is_spelled(statement.start)
+            && self.is_spelled(end)
             && (tagged || anonymous())
     }
 
@@ -578,8 +577,7 @@ impl Walk<'_, '_> {
     /// See [`Closure::asked`].
     fn asked(&self, used: &BTreeSet<u32>) -> BTreeSet<u32> {
         let of_headers = self.graph.node_weights().filter(|node| !node.copied).flat_map(|node| &node.names);
-        let is_ordinary = |role: &Role| matches!(role, Role::Function | Role::Prototype | Role::Variable);
-        let declared = of_headers.filter(|(_, role)| is_ordinary(role)).map(|(name, _)| name.as_str()).collect();
+        let declared = of_headers.filter(|(_, role)| role.is_object()).map(|(name, _)| name.as_str()).collect();
         asked::asked(self.unit, self.places, used, &declared)
     }
 

@@ -56,6 +56,11 @@ impl Role {
     pub fn is_tag(self) -> bool {
         matches!(self, Role::Record | Role::Enum)
     }
+
+    /// A function or object.
+    pub fn is_object(self) -> bool {
+        matches!(self, Role::Function | Role::Prototype | Role::Variable)
+    }
 }
 
 /// A name and the token that spells it.

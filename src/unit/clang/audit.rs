@@ -53,9 +53,7 @@ impl Visitor<'_, '_> {
         for (index, word) in assembly::words(&parsed.outline.symbols[start..end], interner) {
             let Some(symbol) = interner.find(word) else { continue };
             let declarations = parsed.outline.declared.ordinary(symbol);
-            let is_object = |declaration: &Declaration| {
-                matches!(declaration.role, names::Role::Function | names::Role::Prototype | names::Role::Variable)
-            };
+            let is_object = |declaration: &Declaration| declaration.role.is_object();
             if declarations.iter().any(is_object) {
                 self.token = (start + index) as u32;
                 self.named(symbol, declarations);
