@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use petgraph::graph::NodeIndex;
+
 use crate::unit::expand::Expanded;
 use crate::unit::groups::{GroupId, Outline, StatementId};
 use crate::unit::lex::Symbol;
@@ -10,6 +12,8 @@ use crate::unit::names::Role;
 use crate::unit::place::Places;
 
 use super::boundary::Boundary;
+use super::walk::Walk;
+use super::{Edge, EdgeKind};
 
 /// By public header: its statements that stand behind some of a file that is copied from.
 pub(super) fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Vec<StatementId>> {
@@ -65,5 +69,40 @@ impl Boundary<'_> {
             }
         }
         files.into_iter().flat_map(|file| self.types_for(file).into_keys()).collect()
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Takes in what the headers need that a module with what was reached will include.
+    pub(super) fn types_for_headers(&mut self) {
+        if !self.boundary.has_late_headers() {
+            return;
+        }
+        let mut included: Vec<(u32, NodeIndex)> = Vec::new();
+        for node in self.graph.node_indices() {
+            if self.graph[node].copied {
+                let files = self.boundary.files_of_macros(self.graph[node].group);
+                included.extend(files.map(|file| (file, node)));
+            } else {
+                included.push((self.graph[node].position.file, node));
+            }
+        }
+        for (file, user) in included {
+            if !self.looked_at.insert(file) {
+                continue;
+            }
+            let types = self.boundary.types_for(file);
+            if types.is_empty() {
+                continue;
+            }
+            self.late.insert(file);
+            // Those that other headers have come with them.
+            for (statement, symbol) in types {
+                if !self.by_statement.contains_key(&statement) {
+                    let edge = Edge { kind: EdgeKind::Type, name: self.unit.interner().string(symbol) };
+                    self.reach(statement, self.extent_of_type(statement), Some((user, edge)));
+                }
+            }
+        }
     }
 }

@@ -8,8 +8,10 @@
 
 mod asked;
 pub mod boundary;
+mod finish;
 mod late;
 mod mentions;
+mod node;
 pub mod statics;
 pub mod switches;
 mod walk;
