@@ -23,7 +23,7 @@ use crate::unit;
 use crate::unit::expand::{Expanded, Token};
 use crate::unit::groups::{Outline, StatementId};
 use crate::unit::live::Extent;
-use crate::unit::names::{Attribute, Role, is_attribute_word};
+use crate::unit::names::{self, Attribute, Role, is_attribute_word};
 use crate::unit::pragmas;
 
 /// The command that compiles a module's source as Kbuild will: the unit's own flags, outside of the tree, as a module.
@@ -549,25 +549,15 @@ fn compared<'a>(words: &[Word<'a>], target: bool) -> Vec<Word<'a>> {
     if target { unstatic(words) } else { words }
 }
 
-/// A function's definition without `static`, `inline`, `__attribute__((__weak__))` and `__attribute__((__externally_visible__))`
-/// before its body.
+/// A function's definition without `static`, `inline` and [`names::OF_ORIGINALS`] before its body.
 fn unstatic(words: Vec<Word>) -> Vec<Word> {
-    const BEFORE: [&str; 3] = ["__attribute__", "(", "("];
-    const NAMES: [&str; 2] = ["weak", "externally_visible"];
-    const LENGTH: usize = BEFORE.len() + 3;
     let body = words.iter().position(|word| word.0 == "{").unwrap_or(0);
     let specifier = |text: &str| matches!(text, "static" | "inline" | "__inline" | "__inline__");
-    let is_left_out = |at: usize| {
-        let attribute = words[at..body].get(..LENGTH).map(|words| words.iter().map(|word| word.0));
-        let attribute: Option<Vec<&str>> = attribute.map(Iterator::collect);
-        attribute
-            .is_some_and(|words| words[..3] == BEFORE && NAMES.contains(&bare(words[3])) && words[4..] == [")", ")"])
-    };
     let mut kept = Vec::with_capacity(words.len());
     let mut at = 0;
     while at < words.len() {
-        if at < body && is_left_out(at) {
-            at += LENGTH;
+        if at < body && names::is_of_originals(words[at..body].iter().map(|word| word.0)) {
+            at += names::ATTRIBUTE;
             continue;
         }
         if at >= body || !specifier(words[at].0) {

@@ -1,7 +1,7 @@
 //! Where the closure ends: what the running kernel's own function or object is referred to for, and what the module takes
 //! with its definition. Known before libclang has read anything, so that it need not read what lies beyond.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::unit::declared::Declaration;
 use crate::unit::expand::Expanded;
@@ -11,21 +11,24 @@ use crate::unit::live::{self, Extent, Selection};
 use crate::unit::names::{self, Role};
 use crate::unit::place::Places;
 
-use super::Scope;
+use super::{Scope, late};
 
 /// The boundary of one unit's closure.
 pub struct Boundary<'a> {
-    unit: &'a Expanded,
-    outline: &'a Outline,
-    places: &'a Places<'a>,
+    pub(super) unit: &'a Expanded,
+    pub(super) outline: &'a Outline,
+    pub(super) places: &'a Places<'a>,
     scope: &'a Scope,
     /// Names of static data that no object file has.
     dissolved: BTreeSet<Symbol>,
+    /// See [`late::behind`]; of the kernel alone.
+    pub(super) behind: BTreeMap<u32, Vec<StatementId>>,
 }
 
 impl<'a> Boundary<'a> {
     pub fn new(unit: &'a Expanded, outline: &'a Outline, places: &'a Places<'a>, scope: &'a Scope) -> Boundary<'a> {
-        Boundary { unit, outline, places, scope, dissolved: dissolved(unit, outline, scope) }
+        let behind = if scope.as_written { BTreeMap::new() } else { late::behind(unit, outline, places) };
+        Boundary { unit, outline, places, scope, dissolved: dissolved(unit, outline, scope), behind }
     }
 
     /// Is the running kernel's own function or object referred to? `definition` is the unit's, where it has one.
@@ -38,7 +41,8 @@ impl<'a> Boundary<'a> {
     /// What libclang has to read so that the closure can be computed: all that it can reach, going by names.
     pub fn selection(&self) -> Selection {
         let roots = self.scope.targets.iter().chain(&self.scope.shared);
-        let roots = roots.filter_map(|name| self.outline.definition_named(self.unit, name));
+        let mut roots: BTreeSet<StatementId> =
+            roots.filter_map(|name| self.outline.definition_named(self.unit, name)).collect();
         let extent = |symbol: Symbol, declaration: Declaration| {
             let name = || String::from_utf8_lossy(self.unit.interner().text(symbol));
             let signature = declaration.role == Role::Function && self.refers(&name(), Some(declaration.statement));
@@ -48,7 +52,17 @@ impl<'a> Boundary<'a> {
             let group = &self.outline.groups[self.outline.group_of[statement.0 as usize].0 as usize];
             group.first.0..group.end.0
         };
-        let mut found = live::reachable(self.outline.unit(self.unit), roots, extent, together);
+        let mut found = loop {
+            let found = live::reachable(self.outline.unit(self.unit), roots.iter().copied(), extent, together);
+            let reached = |statement: &StatementId| found[statement.0 as usize].is_some();
+            let all = (0..found.len() as u32).map(StatementId).filter(reached);
+            let whole = |statement: &StatementId| found[statement.0 as usize] == Some(Extent::Whole);
+            let known = roots.len();
+            roots.extend(self.types_for_headers_of(all).into_iter().filter(|statement| !whole(statement)));
+            if roots.len() == known {
+                break found;
+            }
+        };
         for (statement, extent) in self.outline.statements.iter().zip(&mut found) {
             let assembly = || names::is_asm_word(self.unit.text(statement.start as usize));
             if statement.shape == Shape::Pragma || assembly() {
@@ -56,6 +70,18 @@ impl<'a> Boundary<'a> {
             }
         }
         Selection::Some(found)
+    }
+
+    /// See [`Scope::hidden`].
+    pub fn is_hidden(&self, statement: StatementId) -> bool {
+        let mut names = self.outline.names[statement.0 as usize].iter();
+        names.any(|name| self.scope.hidden.contains(&self.unit.interner().string(name.symbol)))
+    }
+
+    /// Will an `#include` bring the statement?
+    pub fn is_public(&self, statement: StatementId) -> bool {
+        let start = self.outline.statements[statement.0 as usize].start;
+        self.places.is_public(self.places.file(self.unit.start_of(start))) && !self.is_hidden(statement)
     }
 
     /// Does the body of a function mention data that no object file has?

@@ -8,7 +8,10 @@
 
 mod asked;
 pub mod boundary;
+mod finish;
+mod late;
 mod mentions;
+mod node;
 pub mod statics;
 pub mod switches;
 mod walk;
@@ -180,8 +183,7 @@ pub struct Closure {
 impl Node {
     /// What it declares: a function or object, else a type.
     pub fn declared(&self) -> Option<&(String, Role)> {
-        let ordinary = |(_, role): &&(String, Role)| matches!(role, Role::Function | Role::Prototype | Role::Variable);
-        self.names.iter().find(ordinary).or_else(|| self.names.first())
+        self.names.iter().find(|(_, role)| role.is_object()).or_else(|| self.names.first())
     }
 }
 

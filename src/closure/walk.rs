@@ -3,67 +3,42 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use petgraph::graph::{Graph, NodeIndex};
-use rustc_hash::FxHashMap;
 
 use crate::finding::{Finding, MISSING_DEFINITION, PRAGMA_UNKNOWN, Result, refuse};
 use crate::unit::clang::{Need, Parsed};
-use crate::unit::expand::{Expanded, Expansion, NONE, Token};
-use crate::unit::groups::{GroupId, Outline, Shape, StatementId, is_identifier};
-use crate::unit::lex::{self, Symbol};
+use crate::unit::expand::Expanded;
+use crate::unit::groups::{Outline, Shape, StatementId, is_identifier};
 use crate::unit::live::Extent;
-use crate::unit::names::{Role, UNDECLARED};
+use crate::unit::names::Role;
 use crate::unit::place::Places;
 use crate::unit::pragmas::{self, Pragmas};
-use crate::unit::text::{Macro, MacroId};
 
 use super::boundary::Boundary;
 use super::mentions::Mentions;
-use super::statics::WrittenOut;
-use super::written::{Written, labelled, labelled_inside};
-use super::{
-    Closure, CopiedGroup, Edge, EdgeKind, Entered, MacroDefinition, Node, Scope, WILDCARD, asked, statics, switches,
-};
+use super::node::Texts;
+use super::written::{Labels, Written};
+use super::{Closure, Edge, EdgeKind, Node, Scope, statics, switches};
 
 pub(super) struct Walk<'a, 'b> {
     pub(super) unit: &'a Expanded,
     pub(super) outline: &'a Outline,
-    parsed: &'b Parsed<'a>,
-    places: &'b Places<'a>,
+    pub(super) parsed: &'b Parsed<'a>,
+    pub(super) places: &'b Places<'a>,
     pub(super) scope: &'b Scope,
     pub(super) graph: Graph<Node, Edge>,
     pub(super) by_statement: BTreeMap<StatementId, NodeIndex>,
-    queue: VecDeque<NodeIndex>,
-    texts: Texts,
-    mentions: Mentions,
+    pub(super) queue: VecDeque<NodeIndex>,
+    pub(super) texts: Texts,
+    pub(super) mentions: Mentions,
     /// Names of public headers' functions that are copied.
-    renamed: BTreeSet<String>,
-    boundary: &'b Boundary<'a>,
-    pragmas: Pragmas,
-    /// See [`labelled`].
-    labelled: BTreeMap<Symbol, Vec<StatementId>>,
+    pub(super) renamed: BTreeSet<String>,
+    pub(super) boundary: &'b Boundary<'a>,
+    pub(super) pragmas: Pragmas,
+    pub(super) labels: Labels,
     pub(super) written: Written,
-    /// By public header: its statements that stand behind some of a file that is copied from.
-    behind: BTreeMap<u32, Vec<StatementId>>,
-    /// Headers whose statements were looked at, and those of them that use types of such a file.
-    looked_at: BTreeSet<u32>,
-    late: BTreeSet<u32>,
-}
-
-#[derive(Default)]
-struct Texts {
-    by_symbol: BTreeMap<u32, u32>,
-    texts: Vec<String>,
-}
-
-impl Texts {
-    fn index(&mut self, unit: &Expanded, token: &Token, varies: bool) -> u32 {
-        let next = self.texts.len() as u32;
-        let index = *self.by_symbol.entry(token.symbol.0).or_insert(next);
-        if index == next {
-            self.texts.push(unit.interner().string(token.symbol));
-        }
-        if varies { index | WILDCARD } else { index }
-    }
+    /// Headers whose statements were looked at, and those of them that use types of a file that is copied from.
+    pub(super) looked_at: BTreeSet<u32>,
+    pub(super) late: BTreeSet<u32>,
 }
 
 /// Computes the closure of `scope.targets`. What libclang has read must go as far as the boundary.
@@ -88,10 +63,9 @@ pub fn close<'a>(
         renamed: BTreeSet::new(),
         boundary,
         pragmas: pragmas::pragmas(unit, outline),
-        behind: if scope.as_written { BTreeMap::new() } else { behind(unit, outline, places) },
         looked_at: BTreeSet::new(),
         late: BTreeSet::new(),
-        labelled: labelled(unit, outline),
+        labels: Labels::new(unit, outline),
         written: if scope.as_written { Written::new(unit, outline) } else { Written::default() },
     };
     for target in scope.targets.iter().chain(&scope.shared) {
@@ -123,20 +97,6 @@ pub fn close<'a>(
     }
 }
 
-/// See [`Walk::behind`].
-fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Vec<StatementId>> {
-    let file = |statement: &StatementId| places.file(unit.start_of(outline.statements[statement.0 as usize].start));
-    let all = (0..outline.statements.len() as u32).map(StatementId);
-    let mut found: BTreeMap<u32, Vec<StatementId>> = BTreeMap::new();
-    for statement in all.skip_while(|statement| places.is_public(file(statement))) {
-        let file = file(&statement);
-        if places.is_public(file) {
-            found.entry(file).or_default().push(statement);
-        }
-    }
-    found
-}
-
 impl Walk<'_, '_> {
     /// Takes a statement in, or raises what is known of it; yields whether it must be followed.
     pub(super) fn reach(&mut self, statement: StatementId, extent: Extent, from: Option<(NodeIndex, Edge)>) {
@@ -158,62 +118,6 @@ impl Walk<'_, '_> {
                 self.graph[node].first = Some(edge);
             }
         }
-    }
-
-    fn node(&mut self, id: StatementId, extent: Extent) -> Node {
-        let statement = &self.outline.statements[id.0 as usize];
-        let tokens = &self.unit.tokens[statement.tokens()];
-        let group = self.outline.group_of[id.0 as usize];
-        let names = &self.outline.names[id.0 as usize];
-        let position = self.places.position(self.unit.start_of(statement.start));
-        let changed = names.iter().find(|name| {
-            let text = self.unit.interner().string(name.symbol);
-            self.scope.added.contains(&text) || (name.role == Role::Function && self.scope.changed.contains(&text))
-        });
-        let public = self.places.is_public(position.file);
-        if let Some(name) = changed.filter(|name| public && name.role == Role::Function) {
-            let text = self.unit.interner().string(name.symbol);
-            if self.scope.changed.contains(&text) {
-                self.renamed.insert(text);
-            }
-        }
-        let signature_end = self.outline.signature_end(self.unit, id);
-        let array = names.iter().find(|name| name.role == Role::Variable).or(names.first());
-        let spelled = |index: u32| {
-            let token = self.unit.tokens.get(index as usize)?;
-            (token.invocation == NONE && token.source != NONE).then(|| self.places.position(token.source))
-        };
-        let copied = !public || self.is_hidden(id) || (changed.is_some() && !self.places.is_compiler(position.file));
-        // What is copied keeps the names that the build has given to the unit.
-        let varies = |token: &Token| if copied { token.builtin } else { self.unit.varies(token) };
-        Node {
-            statement: id,
-            group,
-            extent,
-            copied,
-            first: None,
-            names: names.iter().map(|name| (self.unit.interner().string(name.symbol), name.role)).collect(),
-            position,
-            name_position: names.first().and_then(|name| spelled(name.token)),
-            signature_end: spelled(statement.start).and(spelled(signature_end.min(statement.end - 1))),
-            tokens: tokens.iter().map(|token| self.texts.index(self.unit, token, varies(token))).collect(),
-            signature_tokens: (signature_end - statement.start) as usize,
-            origin: self.origin(statement.start),
-            is_mixed: self.is_mixed(id),
-            made_by: self.made_by(id),
-            is_made: self.is_made(id),
-            static_locals: Vec::new(),
-            objects: Vec::new(),
-            switches: Vec::new(),
-            array_length: array.and_then(|name| self.parsed.array_length(name.symbol)).map(|n| n.to_string()),
-            pack: self.pragmas.packs[id.0 as usize],
-        }
-    }
-
-    fn origin(&self, token: u32) -> Vec<String> {
-        let token = &self.unit.tokens[token as usize];
-        let name = |id: MacroId| self.unit.interner().string(self.unit.reader.macros[id.0 as usize].name);
-        self.unit.chain(token).map(name).collect()
     }
 
     fn follow(&mut self, node: NodeIndex) -> Result<()> {
@@ -278,7 +182,7 @@ impl Walk<'_, '_> {
     fn check_pragmas(&self) -> Result<()> {
         let copied = self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
         let last = copied.map(|node| node.statement.0 as usize).max().unwrap_or(0);
-        let own = |index: &usize| !self.is_public(StatementId(*index as u32));
+        let own = |index: &usize| !self.boundary.is_public(StatementId(*index as u32));
         let carried = |text: &str| self.scope.as_written && pragmas::names_symbols(text);
         match self.pragmas.unknown.iter().find(|(index, text)| *index < last && own(index) && !carried(text)) {
             Some((_, text)) => refuse(
@@ -305,12 +209,11 @@ impl Walk<'_, '_> {
         if self.scope.as_written {
             return Ok(());
         }
-        let labels = labelled_inside(self.unit, self.outline);
+        let labels = &self.labels.inside;
         let names = self.graph.node_weights().flat_map(|node| &node.names);
-        for (name, role) in names.filter(|_| !labels.is_empty()) {
+        for (name, _) in names.filter(|(_, role)| role.is_object() && !labels.is_empty()) {
             let symbol = self.unit.interner().find(name.as_bytes());
-            let label = symbol.and_then(|symbol| labels.get(&symbol));
-            if let (Role::Function | Role::Prototype | Role::Variable, Some(at)) = (role, label) {
+            if let Some(at) = symbol.and_then(|symbol| labels.get(&symbol)) {
                 let place = self.places.position(self.unit.start_of(*at));
                 let message = format!("a declaration within a function gives {name} another symbol in all of the unit");
                 let file = self.places.all().swap_remove(place.file as usize).path;
@@ -329,39 +232,6 @@ impl Walk<'_, '_> {
     fn is_dropped(&self, statement: StatementId) -> bool {
         let start = self.outline.statements[statement.0 as usize].start;
         self.origin(start).iter().any(|name| self.scope.dropped_macros.contains(name))
-    }
-
-    /// See [`Node::made_by`].
-    fn made_by(&self, id: StatementId) -> Option<WrittenOut> {
-        let statement = &self.outline.statements[id.0 as usize];
-        let name = self.outline.names[id.0 as usize].first()?;
-        let token = match name.role {
-            Role::Function => name.token,
-            _ => statement.start,
-        };
-        let number = self.unit.tokens[token as usize].invocation;
-        let invocation = self.unit.invocations.get(number as usize)?;
-        let is_own = |index: &usize| self.unit.tokens[*index].invocation == number;
-        let first = statement.tokens().find(is_own)?;
-        let end = (first..statement.end as usize).take_while(is_own).last()? + 1;
-        let whole = statement.tokens().filter(is_own).count() == end - first;
-        let start = statement.start as usize;
-        whole.then(|| WrittenOut {
-            name: self.origin(token).last().cloned().unwrap_or_default(),
-            tokens: (first - start, end - start),
-            start: self.places.position(invocation.start),
-            end: self.places.position(invocation.end),
-        })
-    }
-
-    /// See [`Node::is_made`].
-    fn is_made(&self, id: StatementId) -> bool {
-        let names = self.outline.names[id.0 as usize].first().filter(|name| name.role == Role::Function);
-        names.is_some_and(|name| {
-            self.unit.tokens[name.token as usize].invocation != NONE
-                && self.scope.targets.contains(&self.unit.interner().string(name.symbol))
-                && !self.origin(name.token).iter().any(|name| self.scope.redefined_macros.contains(name))
-        })
     }
 
     /// Does the invocation that makes a target make the other statement too? Then that comes only where it is needed.
@@ -387,67 +257,6 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// A public header may use types of the private ones that the unit includes before it (include/trace/events/ext4.h those of
-    /// fs/ext4/ext4.h): those that its text has must be there, whatever of it is used.
-    fn types_for_headers(&mut self) {
-        if self.behind.is_empty() {
-            return;
-        }
-        let mut included: Vec<(u32, NodeIndex)> = Vec::new();
-        for node in self.graph.node_indices() {
-            if self.graph[node].copied {
-                let macros = self.copied(self.graph[node].group).macros;
-                let files = macros.iter().map(|id| self.unit.reader.macros[*id as usize].file.0);
-                included.extend(files.map(|file| (file, node)));
-            } else {
-                included.push((self.graph[node].position.file, node));
-            }
-        }
-        for (file, user) in included {
-            if !self.behind.contains_key(&file) || !self.looked_at.insert(file) {
-                continue;
-            }
-            let types = self.types_of(file);
-            if types.keys().all(|statement| self.is_public(*statement)) {
-                continue;
-            }
-            self.late.insert(file);
-            // Those that other headers have come with them.
-            for (statement, name) in types {
-                if !self.by_statement.contains_key(&statement) {
-                    let edge = Edge { kind: EdgeKind::Type, name };
-                    self.reach(statement, self.extent_of_type(statement), Some((user, edge)));
-                }
-            }
-        }
-    }
-
-    /// See [`Scope::hidden`].
-    fn is_hidden(&self, statement: StatementId) -> bool {
-        let mut names = self.outline.names[statement.0 as usize].iter();
-        names.any(|name| self.scope.hidden.contains(&self.unit.interner().string(name.symbol)))
-    }
-
-    fn is_public(&self, statement: StatementId) -> bool {
-        let start = self.outline.statements[statement.0 as usize].start;
-        self.places.is_public(self.places.file(self.unit.start_of(start))) && !self.is_hidden(statement)
-    }
-
-    /// The typedefs and enumerators that statements of a header name, by where they are declared before them.
-    fn types_of(&self, header: u32) -> BTreeMap<StatementId, String> {
-        let mut found = BTreeMap::new();
-        for statement in &self.behind[&header] {
-            for index in self.outline.statements[statement.0 as usize].tokens() {
-                let symbol = self.unit.tokens[index].symbol;
-                let is_type = |role: Role| matches!(role, Role::Typedef | Role::Enumerator);
-                let declared = self.outline.declared.ordinary(symbol).iter();
-                let declared = declared.filter(|d| is_type(d.role) && d.statement < *statement);
-                found.extend(declared.map(|d| (d.statement, self.unit.interner().string(symbol))));
-            }
-        }
-        found
-    }
-
     /// Copies a function of a public header under another name.
     fn copy_renamed(&mut self, node: NodeIndex) {
         self.graph[node].copied = true;
@@ -461,7 +270,8 @@ impl Walk<'_, '_> {
         let definition = definition.or_else(|| self.is_tentative(declaration).then_some(declaration));
         let provided = self.boundary.refers(&name, definition);
         let edge = |kind| Some((from, Edge { kind, name: name.clone() }));
-        let labelled = self.unit.interner().find(name.as_bytes()).and_then(|symbol| self.labelled.get(&symbol));
+        let labelled =
+            self.unit.interner().find(name.as_bytes()).and_then(|symbol| self.labels.declarations.get(&symbol));
         let labelled = labelled.cloned().unwrap_or_default().into_iter().filter(|other| Some(*other) != definition);
         for other in self.redeclarations(from, &name, definition.filter(|_| !provided)).into_iter().chain(labelled) {
             self.reach(other, Extent::Whole, edge(EdgeKind::Declaration));
@@ -470,7 +280,7 @@ impl Walk<'_, '_> {
             Some(definition) if !provided => {
                 self.reach(definition, Extent::Whole, edge(EdgeKind::Body));
                 let used_early = self.graph[from].statement < definition;
-                if declaration != definition && (used_early || self.is_public(declaration)) {
+                if declaration != definition && (used_early || self.boundary.is_public(declaration)) {
                     self.reach(declaration, Extent::Whole, edge(EdgeKind::Declaration));
                 }
             }
@@ -483,7 +293,7 @@ impl Walk<'_, '_> {
                 if let Some(definition) = definition.filter(|definition| *definition != declaration)
                     && self.is_open_array(declaration, &name)
                     && self.is_measured(from, &name)
-                    && self.is_public(declaration)
+                    && self.boundary.is_public(declaration)
                 {
                     self.reach(definition, Extent::Signature, edge(EdgeKind::Declaration));
                 }
@@ -492,29 +302,9 @@ impl Walk<'_, '_> {
     }
 
     /// What is taken of a statement for the type that it defines. See [`Node::is_mixed`].
-    fn extent_of_type(&self, statement: StatementId) -> Extent {
-        let signature = self.is_mixed(statement) && !self.scope.as_written && !self.is_public(statement);
+    pub(super) fn extent_of_type(&self, statement: StatementId) -> Extent {
+        let signature = self.is_mixed(statement) && !self.scope.as_written && !self.boundary.is_public(statement);
         if signature { Extent::Signature } else { Extent::Whole }
-    }
-
-    /// See [`Node::is_mixed`].
-    fn is_mixed(&self, id: StatementId) -> bool {
-        let names = &self.outline.names[id.0 as usize];
-        let statement = &self.outline.statements[id.0 as usize];
-        let end = self.outline.signature_end(self.unit, id).min(statement.end - 1);
-        let is_spelled = |token: u32| {
-            let token = &self.unit.tokens[token as usize];
-            token.invocation == NONE && token.source != NONE
-        };
-        let tagged = names.first().is_some_and(|name| name.role.is_tag());
-        let anonymous = || {
-            let words: Vec<&[u8]> = (statement.start..end).map(|token| self.unit.text(token as usize)).collect();
-            words.windows(2).any(|words| matches!(words, [b"struct" | b"union" | b"enum", b"{"]))
-        };
-        names.iter().any(|name| name.role == Role::Variable)
-            && is_spelled(statement.start)
-            && is_spelled(end)
-            && (tagged || anonymous())
     }
 
     /// Does a statement declare `name[]`?
@@ -541,172 +331,4 @@ impl Walk<'_, '_> {
         names.iter().any(|name| name.role == Role::Variable)
             && (statement.start..statement.end).all(|token| self.unit.text(token as usize) != b"extern")
     }
-
-    fn finish(self) -> Closure {
-        let mut used: BTreeSet<u32> = BTreeSet::new();
-        let mut groups: BTreeMap<GroupId, CopiedGroup> = BTreeMap::new();
-        for node in self.graph.node_weights() {
-            if node.extent == Extent::Signature || !node.copied {
-                continue;
-            }
-            let copied = groups.entry(node.group).or_insert_with(|| self.copied(node.group));
-            used.extend(&copied.macros);
-        }
-        // Signatures become declarations, whose macros must be there too.
-        let mut declaring = BTreeSet::new();
-        for node in self.graph.node_weights().filter(|node| node.extent == Extent::Signature && node.copied) {
-            used.extend(self.copied(node.group).macros);
-            // One whose name a macro makes is declared by its tokens.
-            if let Some(end) = node.signature_end.filter(|_| node.name_position.is_some()) {
-                let spelled = &self.unit.expansions[self.unit.expansions_in(node.position.order, end.order)];
-                let stay = spelled.iter().filter(|expansion| !self.is_left_out(expansion));
-                declaring.extend(stay.map(|expansion| expansion.macro_id.0));
-            }
-        }
-        let mut public: FxHashMap<Symbol, usize> = FxHashMap::default();
-        for (index, definition) in self.unit.reader.macros.iter().enumerate() {
-            if self.places.is_public(definition.file.0) {
-                public.entry(definition.name).or_insert(index);
-            }
-        }
-        let free = self.undefined();
-        let macros =
-            self.unit.reader.macros.iter().enumerate().filter(|(index, definition)| {
-                used.contains(&(*index as u32)) || !self.places.is_public(definition.file.0)
-            });
-        let macros = macros.map(|(index, definition)| {
-            let undefined = (definition.undefined_at != NONE).then(|| self.places.position(definition.undefined_at));
-            let name = self.unit.interner().string(definition.name);
-            let file = definition.file.0;
-            let hidden = !self.places.is_compiler(file) && self.scope.hidden.contains(&name);
-            let copied = !self.places.is_public(file) || hidden || free.contains(&definition.name);
-            let definition = MacroDefinition {
-                name,
-                copied,
-                position: self.places.position(definition.start),
-                undefined,
-                redefines: public.get(&definition.name).is_some_and(|first| *first < index),
-            };
-            (index as u32, definition)
-        });
-        let asked = if self.scope.as_written { BTreeSet::new() } else { self.asked(&used) };
-        let all = self.unit.reader.includes.iter();
-        let all = all.map(|include| Entered { file: include.file.0, parent: include.parent.0, order: include.offset });
-        let (entered, entered_again) = entered(all);
-        Closure {
-            late: self.late,
-            asked,
-            macros: macros.collect(),
-            entered,
-            entered_again,
-            directives: self.places.directives(),
-            declaring,
-            files: self.places.all(),
-            texts: self.texts.texts,
-            groups: groups.into_values().collect(),
-            undefined: free.iter().map(|symbol| self.unit.interner().string(*symbol)).collect(),
-            mentions: self.mentions.finish(self.unit, self.outline, self.places),
-            renamed: self.renamed,
-            graph: self.graph,
-        }
-    }
-
-    /// Does a declaration lack what this macro, or the one that it is in, stands for?
-    fn is_left_out(&self, expansion: &Expansion) -> bool {
-        let name = |of: &Expansion| self.unit.interner().text(self.unit.reader.macros[of.macro_id.0 as usize].name);
-        let parent = |of: &&Expansion| self.unit.expansions.get(of.parent as usize);
-        let mut around = std::iter::successors(Some(expansion), parent);
-        around.any(|of| UNDECLARED.iter().any(|word| word.as_bytes() == name(of)))
-    }
-
-    /// See [`Closure::asked`].
-    fn asked(&self, used: &BTreeSet<u32>) -> BTreeSet<u32> {
-        let of_headers = self.graph.node_weights().filter(|node| !node.copied).flat_map(|node| &node.names);
-        let is_ordinary = |role: &Role| matches!(role, Role::Function | Role::Prototype | Role::Variable);
-        let declared = of_headers.filter(|(_, role)| is_ordinary(role)).map(|(name, _)| name.as_str()).collect();
-        asked::asked(self.unit, self.places, used, &declared)
-    }
-
-    /// See [`Closure::undefined`].
-    fn undefined(&self) -> BTreeSet<Symbol> {
-        // One that its own header undefines is nothing to anybody.
-        let lasts = |definition: &Macro| {
-            let Macro { file, undefined_at, .. } = definition;
-            *undefined_at == NONE || self.places.file(*undefined_at) != file.0
-        };
-        let mut lives: FxHashMap<Symbol, Vec<&Macro>> = FxHashMap::default();
-        for definition in &self.unit.reader.macros {
-            lives.entry(definition.name).or_default().push(definition);
-        }
-        lives.retain(|_, all| {
-            all.iter().any(|definition| self.places.is_public(definition.file.0) && lasts(definition))
-        });
-        let mut found = BTreeSet::new();
-        for node in self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole) {
-            for index in self.outline.statements[node.statement.0 as usize].tokens() {
-                let symbol = self.unit.tokens[index].symbol;
-                let Some(lives) = lives.get(&symbol) else { continue };
-                let at = self.unit.start_of(index as u32);
-                let is_called = || self.unit.tokens.get(index + 1).is_some_and(|_| self.unit.text(index + 1) == b"(");
-                let is_free = |definition: &&Macro| at < definition.start || definition.undefined_at < at;
-                let matters = |definition: &&Macro| {
-                    self.places.is_public(definition.file.0)
-                        && lasts(definition)
-                        && (!definition.function_like || is_called())
-                };
-                // One that is renamed is renamed by a macro.
-                let is_renamed = || self.renamed.contains(&self.unit.interner().string(symbol));
-                if lives.iter().all(is_free) && lives.iter().any(matters) && !is_renamed() {
-                    found.insert(symbol);
-                }
-            }
-        }
-        found
-    }
-
-    fn copied(&self, id: GroupId) -> CopiedGroup {
-        let (start, end) = self.outline.groups[id.0 as usize].text;
-        let mut macros = BTreeSet::new();
-        let mut direct_macros = BTreeSet::new();
-        for expansion in &self.unit.expansions[self.unit.expansions_in(start, end)] {
-            macros.insert(expansion.macro_id.0);
-            let by_copied = self.unit.expansions.get(expansion.parent as usize).is_none_or(|parent| {
-                let parent = &self.unit.reader.macros[parent.macro_id.0 as usize];
-                !self.places.is_public(parent.file.0)
-            });
-            if by_copied {
-                direct_macros.insert(expansion.macro_id.0);
-            }
-        }
-        let pack = self.pragmas.packs[self.outline.groups[id.0 as usize].first.0 as usize];
-        CopiedGroup {
-            id,
-            pack,
-            start: self.places.position(start),
-            end: self.places.position(end),
-            taken: lex::readable(&self.unit.reader.source[start as usize..end as usize]).into_owned(),
-            macros,
-            direct_macros,
-        }
-    }
-}
-
-/// The first times, and the later ones that may bring something: a file that is entered while it is being read has a guard.
-fn entered(all: impl Iterator<Item = Entered>) -> (Vec<Entered>, Vec<Entered>) {
-    let (mut first, mut again) = (Vec::new(), Vec::new());
-    let mut seen = BTreeSet::new();
-    let mut open: Vec<u32> = Vec::new();
-    for entered in all {
-        while open.last().is_some_and(|file| *file != entered.parent) {
-            open.pop();
-        }
-        let circular = open.contains(&entered.file);
-        open.push(entered.file);
-        if seen.insert(entered.file) {
-            first.push(entered);
-        } else if !circular {
-            again.push(entered);
-        }
-    }
-    (first, again)
 }

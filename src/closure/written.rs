@@ -9,52 +9,50 @@ use crate::unit::expand::Expanded;
 use crate::unit::groups::{Outline, Shape, StatementId, is_identifier};
 use crate::unit::lex::{Kind, Symbol};
 use crate::unit::live::Extent;
-use crate::unit::names::{self, Role};
+use crate::unit::names;
 use crate::unit::{live, pragmas};
 
 use super::walk::Walk;
 use super::{Edge, EdgeKind};
 
-/// The declarations that give a function or object another symbol (`int f(void) asm("g")`; GCC manual, "Asm Labels"), by its
-/// name: wherever one stands, it holds for the unit.
-pub(super) fn labelled(unit: &Expanded, outline: &Outline) -> BTreeMap<Symbol, Vec<StatementId>> {
-    let words = [&b"asm"[..], b"__asm__", b"__asm"].map(|word| unit.interner().find(word));
-    let mut found: BTreeMap<Symbol, Vec<StatementId>> = BTreeMap::new();
-    for at in (0..unit.tokens.len()).filter(|at| words.contains(&Some(unit.tokens[*at].symbol))) {
-        let index = outline.statements.partition_point(|statement| statement.end as usize <= at);
-        let id = StatementId(index as u32);
-        let Some(statement) = outline.statements.get(index) else { break };
-        if (statement.start as usize) < at && at < outline.signature_end(unit, id) as usize {
-            let names = outline.names[index].iter();
-            for name in names.filter(|name| matches!(name.role, Role::Function | Role::Prototype | Role::Variable)) {
-                found.entry(name.symbol).or_default().push(id);
-            }
-        }
-    }
-    found
+/// What gives a function or object another symbol (`int f(void) asm("g")`; GCC manual, "Asm Labels"): wherever it stands, it
+/// holds for the unit.
+#[derive(Default)]
+pub(super) struct Labels {
+    /// By name: the statements at file scope.
+    pub declarations: BTreeMap<Symbol, Vec<StatementId>>,
+    /// The words of declarations within functions (`extern int f(void) asm("g");`), with the label's token.
+    pub inside: BTreeMap<Symbol, u32>,
 }
 
-/// The words of declarations within functions that give something another symbol (`extern int f(void) asm("g");`), which GCC
-/// applies to all of the unit, with the label's token.
-pub(super) fn labelled_inside(unit: &Expanded, outline: &Outline) -> BTreeMap<Symbol, u32> {
-    let words = [&b"asm"[..], b"__asm__", b"__asm"].map(|word| unit.interner().find(word));
-    let external = unit.interner().find(b"extern");
-    let mut found = BTreeMap::new();
-    for at in (1..unit.tokens.len()).filter(|at| words.contains(&Some(unit.tokens[*at].symbol))) {
-        let index = outline.statements.partition_point(|statement| statement.end as usize <= at);
-        let Some(statement) = outline.statements.get(index) else { break };
-        let inside = outline.signature_end(unit, StatementId(index as u32)) as usize <= at;
-        if !inside || !matches!(unit.text(at - 1), b")" | b"]") && !is_identifier(unit.text(at - 1)) {
-            continue;
+impl Labels {
+    pub fn new(unit: &Expanded, outline: &Outline) -> Labels {
+        let words = [&b"asm"[..], b"__asm__", b"__asm"].map(|word| unit.interner().find(word));
+        let external = unit.interner().find(b"extern");
+        let mut found = Labels::default();
+        for at in (1..unit.tokens.len()).filter(|at| words.contains(&Some(unit.tokens[*at].symbol))) {
+            let index = outline.statements.partition_point(|statement| statement.end as usize <= at);
+            let id = StatementId(index as u32);
+            let Some(statement) = outline.statements.get(index) else { break };
+            if at < outline.signature_end(unit, id) as usize {
+                let names = outline.names[index].iter().filter(|_| (statement.start as usize) < at);
+                for name in names.filter(|name| name.role.is_object()) {
+                    found.declarations.entry(name.symbol).or_default().push(id);
+                }
+                continue;
+            }
+            if !matches!(unit.text(at - 1), b")" | b"]") && !is_identifier(unit.text(at - 1)) {
+                continue;
+            }
+            let declaration = (statement.start as usize..at).rev();
+            let declaration = declaration.take_while(|at| !matches!(unit.text(*at), b";" | b"{" | b"}"));
+            let declaration: Vec<Symbol> = declaration.map(|at| unit.tokens[at].symbol).collect();
+            if external.is_some_and(|external| declaration.contains(&external)) {
+                found.inside.extend(declaration.into_iter().map(|symbol| (symbol, at as u32)));
+            }
         }
-        let declaration = (statement.start as usize..at).rev();
-        let declaration = declaration.take_while(|at| !matches!(unit.text(*at), b";" | b"{" | b"}"));
-        let declaration: Vec<Symbol> = declaration.map(|at| unit.tokens[at].symbol).collect();
-        if external.is_some_and(|external| declaration.contains(&external)) {
-            found.extend(declaration.into_iter().map(|symbol| (symbol, at as u32)));
-        }
+        found
     }
-    found
 }
 
 /// The unit's statements by what they say.
@@ -74,7 +72,7 @@ impl Written {
         for (index, statement) in outline.statements.iter().enumerate() {
             let id = StatementId(index as u32);
             for name in &outline.names[index] {
-                if matches!(name.role, Role::Function | Role::Prototype | Role::Variable) {
+                if name.role.is_object() {
                     found.declarations.entry(name.symbol).or_default().push(id);
                 }
             }

@@ -158,11 +158,10 @@ fn closed(request: &Request, listing: &Listing, folder: &Path) -> Result<Closure
 fn external_findings(request: &Request, closure: &Closure) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for name in &request.externalize {
-        let is_object = |role: &Role| matches!(role, Role::Function | Role::Prototype | Role::Variable);
         let mut nodes = closure
             .graph
             .node_weights()
-            .filter(|node| node.names.iter().any(|(known, role)| known == name && is_object(role)))
+            .filter(|node| node.names.iter().any(|(known, role)| known == name && role.is_object()))
             .peekable();
         if nodes.peek().is_none() {
             findings.push(Finding::new(EXTERNAL_UNUSED, format!("nothing that is extracted needs {name}")));

@@ -58,7 +58,7 @@ impl Listing {
 
     /// The names of all functions and objects that the unit declares.
     pub fn objects(&self) -> impl Iterator<Item = String> {
-        let is_object = |name: &&Name| matches!(name.role, Role::Function | Role::Prototype | Role::Variable);
+        let is_object = |name: &&Name| name.role.is_object();
         self.names.iter().flatten().filter(is_object).map(|name| self.interner.string(name.symbol))
     }
 

@@ -56,6 +56,11 @@ impl Role {
     pub fn is_tag(self) -> bool {
         matches!(self, Role::Record | Role::Enum)
     }
+
+    /// A function or object.
+    pub fn is_object(self) -> bool {
+        matches!(self, Role::Function | Role::Prototype | Role::Variable)
+    }
 }
 
 /// A name and the token that spells it.
@@ -87,6 +92,28 @@ impl Attribute {
         self.pending = matches!(text, "__attribute__" | "__attribute");
         self.depth > 0
     }
+}
+
+/// How many words `__attribute__((name))` has.
+pub const ATTRIBUTE: usize = 6;
+
+/// The name, without the underscores that GCC ignores, where the words begin with `__attribute__((name))`.
+pub fn attribute<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut words = words.into_iter();
+    let begins = ["__attribute__", "(", "("].iter().all(|word| words.next() == Some(*word));
+    let name = words.next()?;
+    let ends = [")", ")"].iter().all(|word| words.next() == Some(*word));
+    (begins && ends).then(|| name.strip_prefix("__").and_then(|name| name.strip_suffix("__")).unwrap_or(name))
+}
+
+/// Attributes that a function has and its replacement not, with the kernel's macros of them and in words: the kernel's own may
+/// be weak, or called by assembly; what replaces it is there once, and nothing knows its name.
+pub const OF_ORIGINALS: [(&str, &str, &str); 2] =
+    [("weak", "__weak", "weak"), ("externally_visible", "__visible", "visible outside")];
+
+/// Do the words begin with one of [`OF_ORIGINALS`]?
+pub fn is_of_originals<'a>(words: impl IntoIterator<Item = &'a str>) -> bool {
+    attribute(words).is_some_and(|name| OF_ORIGINALS.iter().any(|(attribute, ..)| *attribute == name))
 }
 
 pub fn is_attribute_word(text: &[u8]) -> bool {

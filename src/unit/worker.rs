@@ -276,6 +276,19 @@ mod tests {
         }
     }
 
+    /// A public header behind a private one, with a type in it that only what isn't used of the header names.
+    #[test]
+    fn headers_find_their_types_without_more() {
+        let header = "# 1 \"/a.c\"\n# 1 \"/private.h\" 1\ntypedef int used_t;\ntypedef int own_t;\n# 2 \"/a.c\" 2\n\
+            # 1 \"/include/late.h\" 1\n#define LATE 1\nint late(used_t n);\nint unused(own_t n);\n# 3 \"/a.c\" 2\n";
+        for body in ["late(1)", "LATE"] {
+            let (all, closure, fallback) = both(&format!("{header}int target(void) {{ return {body}; }}\n"), &["late"]);
+            assert!(all.contains("own_t"));
+            assert_eq!(all, closure);
+            assert_eq!(fallback, None);
+        }
+    }
+
     /// GCC has it, and no libclang so far.
     #[test]
     fn an_unknown_builtin_is_no_reason_for_more() {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::groups::{self, Shape, Statement};
 use super::lex::{self, Interner, Symbol};
 use super::live;
-use super::names::{self, Name, Role};
+use super::names::{self, Name};
 
 /// Words that make a function's code although nobody uses it, where headers spell attributes by macros
 /// (include/linux/compiler_attributes.h, include/linux/init.h); beside those of [`live::EMITTING`].
@@ -160,7 +160,7 @@ impl Written {
                 return None;
             }
             let declared = names::declared(&self.tokens, &self.interner, statement);
-            let is_type = |name: &Name| !matches!(name.role, Role::Function | Role::Prototype | Role::Variable);
+            let is_type = |name: &Name| !name.role.is_object();
             let harmless = match statement.shape {
                 Shape::Function(_) => self.inline_function(index).is_some(),
                 Shape::Declaration => {

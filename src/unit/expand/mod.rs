@@ -6,6 +6,10 @@
 //!
 //! The input is the reader's in [`super::text`]; this module owns macros, invocations and expansions.
 
+mod expanded;
+mod limits;
+mod replace;
+
 use std::rc::Rc;
 
 use crate::finding::{FRONT_END, Result, refuse};
@@ -13,137 +17,11 @@ use crate::finding::{FRONT_END, Result, refuse};
 use super::lex::{self, Interner, Kind, Symbol};
 use super::text::{Macro, MacroId, Reader};
 
-/// No id: the token is not from a macro.
-pub const NONE: u32 = u32::MAX;
-
-/// More tokens than this made by the macros of one unit are a macro bomb; the largest unit of the kernel has about 5 million.
-const TOKEN_BUDGET: u64 = 16 << 20;
-
-/// Tokens that are looked at or copied on the way, and bytes that `#` and `##` make: names that double are bombs too.
-const WORK_BUDGET: u64 = 1 << 30;
-
-/// Tokens of arguments that may be under way: of an invocation in an argument of another one there are two copies.
-const HELD: u64 = 2 << 20;
-
-/// What a byte of text counts that `#` and `##` make: it stays in memory.
-const BYTE_WORK: usize = 8;
-
-/// Invocations in arguments of invocations: each takes a few hundred bytes of stack. Those of the kernel nest a few dozen deep.
-const NESTING: u32 = 400;
-
-/// Macros whose bodies name one another: each token of the last knows all of them. Those of the kernel go a few dozen deep.
-const CHAIN: usize = 4096;
+pub use expanded::{Expanded, Expansion, Invocation, NONE, Token};
+use limits::{TOKEN_BUDGET, WORK_BUDGET};
 
 /// Offsets are 32 bits wide, and lines add up to twice as much.
 const LONGEST: usize = i32::MAX as usize;
-
-/// A token of the expanded unit.
-#[derive(Debug, Clone, Copy)]
-pub struct Token {
-    pub symbol: Symbol,
-    pub kind: Kind,
-    /// White space before it (only stringifying needs it).
-    pub space: bool,
-    /// Its macro was being expanded when it was met: never expanded any more (C11 6.10.3.4).
-    pub painted: bool,
-    /// Its text depends on `__LINE__`, `__FILE__`, `__COUNTER__` and the like: compares as a wildcard.
-    pub builtin: bool,
-    /// Outermost invocation in whose output it stands, or [`NONE`].
-    pub invocation: u32,
-    /// Expansion whose macro body spells it; [`NONE`] where the source text spells it, be it in a macro's argument.
-    pub expansion: u32,
-    /// Offset in the unit's text, or [`NONE`] for tokens of macro bodies.
-    pub source: u32,
-}
-
-impl Token {
-    fn end() -> Token {
-        Token {
-            symbol: Symbol(0),
-            kind: Kind::End,
-            space: false,
-            painted: false,
-            builtin: false,
-            invocation: NONE,
-            expansion: NONE,
-            source: NONE,
-        }
-    }
-}
-
-/// A macro invocation that the source text spells outside of any other one.
-#[derive(Debug, Clone, Copy)]
-pub struct Invocation {
-    /// Range in the unit's text, up to the closing parenthesis.
-    pub start: u32,
-    pub end: u32,
-    /// Its expansions, nested ones included, are those from here to the next invocation's first.
-    pub first_expansion: u32,
-}
-
-/// One replacement of one macro name.
-#[derive(Debug, Clone, Copy)]
-pub struct Expansion {
-    pub macro_id: MacroId,
-    /// The expansion whose body spells the name; [`NONE`] where the source does.
-    pub parent: u32,
-}
-
-/// The expanded unit.
-#[derive(Debug)]
-pub struct Expanded {
-    pub tokens: Vec<Token>,
-    pub invocations: Vec<Invocation>,
-    pub expansions: Vec<Expansion>,
-    pub reader: Reader,
-}
-
-impl Expanded {
-    pub fn interner(&self) -> &Interner {
-        &self.reader.interner
-    }
-
-    pub fn text(&self, token: usize) -> &[u8] {
-        self.reader.interner.text(self.tokens[token].symbol)
-    }
-
-    /// Offset in the unit's text of what spells a token: itself, or the outermost invocation.
-    pub fn start_of(&self, token: u32) -> u32 {
-        let token = &self.tokens[token as usize];
-        match self.invocations.get(token.invocation as usize) {
-            Some(invocation) => invocation.start,
-            None => token.source,
-        }
-    }
-
-    /// The expansions of the invocations that begin in this range of the unit's text.
-    pub fn expansions_in(&self, start: u32, end: u32) -> std::ops::Range<usize> {
-        let at = |offset: u32| {
-            let index = self.invocations.partition_point(|invocation| invocation.start < offset);
-            self.invocations.get(index).map_or(self.expansions.len(), |i| i.first_expansion as usize)
-        };
-        at(start)..at(end)
-    }
-
-    /// May the same text have another token here in another unit? `__LINE__` and the like, and what the build calls it.
-    pub fn varies(&self, token: &Token) -> bool {
-        let name = |id: MacroId| self.interner().text(self.reader.macros[id.0 as usize].name);
-        token.builtin || self.chain(token).any(|id| NAMES.contains(&name(id)))
-    }
-
-    /// The macros by whose bodies the token came, innermost first.
-    pub fn chain(&self, token: &Token) -> impl Iterator<Item = MacroId> + '_ {
-        let mut next = token.expansion;
-        std::iter::from_fn(move || {
-            let expansion = self.expansions.get(next as usize)?;
-            next = expansion.parent;
-            Some(expansion.macro_id)
-        })
-    }
-}
-
-/// What the build calls a unit and its module (scripts/Makefile.lib, name-fix and modname_flags).
-const NAMES: [&[u8]; 4] = [b"KBUILD_MODNAME", b"__KBUILD_MODNAME", b"KBUILD_BASENAME", b"KBUILD_MODFILE"];
 
 /// An argument as collected; `None` is an absent variable argument (which `, ##__VA_ARGS__` tells from an empty one).
 type Argument = Option<Vec<Token>>;
@@ -269,19 +147,6 @@ impl Expander {
     fn leave_context(&mut self) {
         if let Some(Context { macro_id: Some(id), .. }) = self.contexts.pop() {
             self.disabled[id.0 as usize] = false;
-        }
-    }
-
-    /// Ends the expansion where a limit is reached.
-    fn exhaust(&mut self, problem: String) {
-        self.exhausted = true;
-        self.problem.get_or_insert(problem);
-    }
-
-    fn spend(&mut self, work: usize) {
-        self.work = self.work.saturating_sub(work as u64);
-        if self.work == 0 {
-            self.exhaust(format!("to expand its macros takes more than {WORK_BUDGET} steps"));
         }
     }
 
@@ -456,176 +321,6 @@ impl Expander {
             arguments.push(Some(Vec::new()));
         }
         arguments
-    }
-
-    /// Expands an argument on its own (C11 6.10.3.1).
-    fn expand_argument(&mut self, argument: &[Token]) -> Vec<Token> {
-        let inert = |token: &Token| {
-            token.kind != Kind::Identifier
-                || token.painted
-                || (token.symbol > self.names.last && self.reader.defined(token.symbol).is_none())
-        };
-        let is_inert = argument.iter().all(inert);
-        self.spend(argument.len());
-        if is_inert {
-            return argument.to_vec();
-        }
-        if self.nesting == NESTING {
-            self.exhaust(format!("macro invocations are nested more than {NESTING} deep"));
-            return Vec::new();
-        }
-        self.held += argument.len() as u64;
-        if self.held > HELD {
-            self.exhaust(format!("the arguments of nested macro invocations have more than {HELD} tokens"));
-            return Vec::new();
-        }
-        self.nesting += 1;
-        let tokens = Rc::new(argument.to_vec());
-        self.contexts.push(Context { tokens, next: 0, macro_id: None, barrier: true });
-        let depth = self.contexts.len();
-        let mut expanded = Vec::new();
-        loop {
-            let token = self.next();
-            if token.kind == Kind::End {
-                break;
-            }
-            expanded.push(token);
-        }
-        while self.contexts.len() >= depth {
-            self.leave_context();
-        }
-        self.nesting -= 1;
-        self.held -= argument.len() as u64;
-        self.spend(expanded.len());
-        expanded
-    }
-
-    /// Puts the replacement of one macro name before what is read next.
-    fn replace(&mut self, id: MacroId, arguments: Option<Vec<Argument>>, name: &Token, expansion: u32) {
-        let definition = &self.reader.macros[id.0 as usize];
-        let (variadic, count) = (definition.variadic, definition.parameters.len());
-        let has_variable = variadic
-            && arguments
-                .as_ref()
-                .is_some_and(|a| a.last().is_some_and(|last| last.as_ref().is_some_and(|v| !v.is_empty())));
-        let body = definition.body_for(has_variable);
-        self.spend(body.len());
-        let template = Token {
-            expansion,
-            invocation: name.invocation,
-            source: NONE,
-            painted: false,
-            builtin: false,
-            ..Token::end()
-        };
-        let mut out: Vec<Token> = Vec::with_capacity(body.len());
-        let mut expanded: Vec<Option<Vec<Token>>> = vec![None; count];
-        let mut segment: Vec<Token> = Vec::new();
-        let mut paste_next = false;
-        for (index, item) in body.iter().enumerate() {
-            let pasted_before = index > 0 && body[index - 1].paste;
-            let mut comma_paste = false;
-            segment.clear();
-            match (&arguments, item.parameter) {
-                (Some(arguments), Some(parameter)) => {
-                    let parameter = parameter as usize;
-                    let argument = &arguments[parameter];
-                    if item.stringify {
-                        segment.push(self.stringify(argument.as_deref().unwrap_or(&[]), &template));
-                    } else if item.paste || pasted_before {
-                        // GNU: `, ##__VA_ARGS__` drops the comma of absent variable arguments and pastes nothing.
-                        let after_comma = out.last().is_some_and(|token| token.symbol == self.names.comma);
-                        if pasted_before && variadic && parameter + 1 == count && after_comma {
-                            comma_paste = true;
-                            if argument.is_none() {
-                                out.pop();
-                            }
-                        }
-                        segment.extend_from_slice(argument.as_deref().unwrap_or(&[]));
-                        if segment.is_empty() && !comma_paste {
-                            segment.push(Token { kind: Kind::Placemarker, ..template });
-                        }
-                    } else {
-                        let expanded = &mut expanded[parameter];
-                        let argument = argument.as_deref().unwrap_or(&[]);
-                        segment.extend_from_slice(expanded.get_or_insert_with(|| self.expand_argument(argument)));
-                    }
-                }
-                _ => segment.push(Token { symbol: item.symbol, kind: item.kind, space: item.space, ..template }),
-            }
-            if let Some(first) = segment.first_mut() {
-                first.space = item.space;
-            }
-            if paste_next && !comma_paste && !segment.is_empty() && !out.is_empty() {
-                let left = out.pop().unwrap_or(template);
-                out.push(self.paste(left, segment[0], &template));
-                out.extend_from_slice(&segment[1..]);
-            } else {
-                out.extend_from_slice(&segment);
-            }
-            paste_next = item.paste;
-        }
-        out.retain(|token| token.kind != Kind::Placemarker);
-        if let Some(first) = out.first_mut() {
-            first.space = name.space;
-        }
-        self.budget = self.budget.saturating_sub(out.len() as u64);
-        if self.budget == 0 {
-            self.exhaust(format!("macros expand to more than {TOKEN_BUDGET} tokens"));
-        }
-        if self.contexts.len() == CHAIN {
-            self.exhaust(format!("macros lead to one another more than {CHAIN} deep"));
-        }
-        *self.disabled(id) = true;
-        self.contexts.push(Context { tokens: Rc::new(out), next: 0, macro_id: Some(id), barrier: false });
-    }
-
-    fn paste(&mut self, left: Token, right: Token, template: &Token) -> Token {
-        if left.kind == Kind::Placemarker {
-            return right;
-        }
-        if right.kind == Kind::Placemarker {
-            return left;
-        }
-        let interner = &mut self.reader.interner;
-        let text = [interner.text(left.symbol), interner.text(right.symbol)].concat();
-        let (end, kind) = lex::token(&text, 0);
-        self.spend(BYTE_WORK * text.len());
-        let interner = &mut self.reader.interner;
-        if end != text.len() {
-            let shown = String::from_utf8_lossy(&text).into_owned();
-            self.problem.get_or_insert(format!("`##` makes `{shown}`, which is no token"));
-        }
-        Token {
-            symbol: interner.intern(&text),
-            kind,
-            space: left.space,
-            builtin: left.builtin || right.builtin,
-            source: if left.source != NONE { left.source } else { right.source },
-            ..*template
-        }
-    }
-
-    fn stringify(&mut self, argument: &[Token], template: &Token) -> Token {
-        let interner = &mut self.reader.interner;
-        let mut text = vec![b'"'];
-        for (index, token) in argument.iter().enumerate() {
-            if token.space && index > 0 {
-                text.push(b' ');
-            }
-            let quoted = matches!(token.kind, Kind::String | Kind::Character);
-            for byte in interner.text(token.symbol) {
-                if quoted && matches!(byte, b'"' | b'\\') {
-                    text.push(b'\\');
-                }
-                text.push(*byte);
-            }
-        }
-        text.push(b'"');
-        let symbol = interner.intern(&text);
-        self.spend(BYTE_WORK * text.len());
-        let builtin = argument.iter().any(|token| token.builtin);
-        Token { symbol, kind: Kind::String, builtin, ..*template }
     }
 
     /// `_Pragma ( "..." )` as the `#pragma` that it stands for (C11 6.10.9).

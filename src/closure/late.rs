@@ -1,0 +1,108 @@
+//! Public headers that use types of the private ones that the unit includes before them (include/trace/events/ext4.h those of
+//! fs/ext4/ext4.h): those that their text has must be there, whatever of it is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::graph::NodeIndex;
+
+use crate::unit::expand::Expanded;
+use crate::unit::groups::{GroupId, Outline, StatementId};
+use crate::unit::lex::Symbol;
+use crate::unit::names::Role;
+use crate::unit::place::Places;
+
+use super::boundary::Boundary;
+use super::walk::Walk;
+use super::{Edge, EdgeKind};
+
+/// By public header: its statements that stand behind some of a file that is copied from.
+pub(super) fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Vec<StatementId>> {
+    let file = |statement: &StatementId| places.file(unit.start_of(outline.statements[statement.0 as usize].start));
+    let all = (0..outline.statements.len() as u32).map(StatementId);
+    let mut found: BTreeMap<u32, Vec<StatementId>> = BTreeMap::new();
+    for statement in all.skip_while(|statement| places.is_public(file(statement))) {
+        let file = file(&statement);
+        if places.is_public(file) {
+            found.entry(file).or_default().push(statement);
+        }
+    }
+    found
+}
+
+impl Boundary<'_> {
+    /// Does any header stand behind text that is copied?
+    pub(super) fn has_late_headers(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// What a header must find before it, with the words that name it; nothing, where other public headers have it all.
+    pub(super) fn types_for(&self, header: u32) -> BTreeMap<StatementId, Symbol> {
+        let mut found = BTreeMap::new();
+        for statement in self.behind.get(&header).into_iter().flatten() {
+            for index in self.outline.statements[statement.0 as usize].tokens() {
+                let symbol = self.outline.symbols[index];
+                let is_type = |role: Role| matches!(role, Role::Typedef | Role::Enumerator);
+                let declared = self.outline.declared.ordinary(symbol).iter();
+                let declared = declared.filter(|d| is_type(d.role) && d.statement < *statement);
+                found.extend(declared.map(|d| (d.statement, symbol)));
+            }
+        }
+        if found.keys().all(|statement| self.is_public(*statement)) { BTreeMap::new() } else { found }
+    }
+
+    /// The files whose macros a group's text uses, in the order of the macros.
+    pub(super) fn files_of_macros(&self, group: GroupId) -> impl Iterator<Item = u32> {
+        let (start, end) = self.outline.groups[group.0 as usize].text;
+        let expansions = &self.unit.expansions[self.unit.expansions_in(start, end)];
+        let macros: BTreeSet<u32> = expansions.iter().map(|expansion| expansion.macro_id.0).collect();
+        macros.into_iter().map(|id| self.unit.reader.macros[id as usize].file.0)
+    }
+
+    /// What the headers need that a module with these statements may include.
+    pub(super) fn types_for_headers_of(&self, statements: impl Iterator<Item = StatementId>) -> BTreeSet<StatementId> {
+        let mut files = BTreeSet::new();
+        if self.has_late_headers() {
+            for statement in statements {
+                let start = self.outline.statements[statement.0 as usize].start;
+                files.insert(self.places.file(self.unit.start_of(start)));
+                files.extend(self.files_of_macros(self.outline.group_of[statement.0 as usize]));
+            }
+        }
+        files.into_iter().flat_map(|file| self.types_for(file).into_keys()).collect()
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Takes in what the headers need that a module with what was reached will include.
+    pub(super) fn types_for_headers(&mut self) {
+        if !self.boundary.has_late_headers() {
+            return;
+        }
+        let mut included: Vec<(u32, NodeIndex)> = Vec::new();
+        for node in self.graph.node_indices() {
+            if self.graph[node].copied {
+                let files = self.boundary.files_of_macros(self.graph[node].group);
+                included.extend(files.map(|file| (file, node)));
+            } else {
+                included.push((self.graph[node].position.file, node));
+            }
+        }
+        for (file, user) in included {
+            if !self.looked_at.insert(file) {
+                continue;
+            }
+            let types = self.boundary.types_for(file);
+            if types.is_empty() {
+                continue;
+            }
+            self.late.insert(file);
+            // Those that other headers have come with them.
+            for (statement, symbol) in types {
+                if !self.by_statement.contains_key(&statement) {
+                    let edge = Edge { kind: EdgeKind::Type, name: self.unit.interner().string(symbol) };
+                    self.reach(statement, self.extent_of_type(statement), Some((user, edge)));
+                }
+            }
+        }
+    }
+}
