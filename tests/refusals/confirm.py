@@ -24,9 +24,12 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import objects  # noqa: E402
-from units import Kernel  # noqa: E402
+from units import HEAD, Kernel, entry, marked  # noqa: E402
 from verdict import AMBIGUOUS, FINE, FOLDED, INIT, SITE, WEAK, Verdict, judge  # noqa: E402
 
+ABSENT = "file-not-built"
+# What the tool says of it depends on the folder.
+ALIKE = {ABSENT: ("file-not-livepatchable",)}
 KEY, SWITCH, UNFAITHFUL, ENDBR = "read-only-key", "module-switch", "not-faithful", "no-endbr"
 
 
@@ -41,6 +44,9 @@ def confirm_row(kernel, row):
         return unfaithful(unit, row["function"])
     if refusal in (KEY, SWITCH):
         return switched(kernel, unit, row)
+    named = re.search(r"symbols (\S+),", row.get("message") or "")
+    if refusal == AMBIGUOUS and named and named[1] != row["function"]:
+        return ambiguous(unit, named[1])
     verdict, _ = judge(unit, row["function"])
     if verdict.expected == refusal:
         return "confirmed", verdict.facts
@@ -59,6 +65,18 @@ def unfaithful(unit, function):
     if unit.differs(unit.before.section_at(entry), place - entry, entry, unit.end(entry)):
         return "confirmed", [f"the code of {function} at {place:#x} isn't this unit's"]
     return "not confirmed", [f"the code of {function} at {place:#x} is this unit's"]
+
+
+def ambiguous(unit, name):
+    """Data that the unit has: does the running code lead to one of the symbols of its name?"""
+    own = [symbol for symbol in unit.before.symbols if symbol.name == name]
+    running = [symbol.place for symbol in unit.running.named.get(name, [])]
+    led = {place for symbol in own for place in unit.led(symbol)}
+    fitting = sorted(led.intersection(running))
+    facts = [f"{len(running)} symbols {name} run, the unit has {len(own)}; its code leads to {len(led)} places, {len(fitting)} of them such"]
+    if len(own) == 1 and len(led) == len(fitting) == 1:
+        return "not confirmed", facts + [f"it is the one at {fitting[0]:#x}"]
+    return "confirmed", facts
 
 
 def switched(kernel, unit, row):
@@ -192,26 +210,55 @@ def several(kernel, draw):
 
 
 def folded(kernel, draw):
-    image = kernel.image
+    """Of functions with several names, those that one source defines by two of them at least."""
+    image, defined = kernel.image, kernel.definitions()
     shared = [entry for entry in image.functions if len(set(image.names(entry))) > 1 and not image.is_boot(entry)]
     for entry in draw.sample(shared, len(shared)):
-        for name in image.names(entry):
-            if re.fullmatch(r"[A-Za-z_]\w*", name) and not name.startswith(("__SC", "__pfx", "__x64_", "__ia32_")):
+        names = sorted(name for name in set(image.names(entry)) if name in defined)
+        units = [{command[1] for command in defined[name]} for name in names]
+        if len(names) > 1 and set.intersection(*units):
+            for name in draw.sample(names, min(2, len(names))):
                 yield "vmlinux", name
 
 
-def read_only_keys(kernel, draw):
+CLONE = re.compile(r"([A-Za-z_]\w*)\.(?:isra|constprop|part)\.\d+$")
+
+
+def clones(kernel, draw):
+    """Functions of which GCC has made another one, whose callers have to be replaced."""
     image = kernel.image
-    start, stop = image.bound("__start_ro_after_init"), image.bound("__end_ro_after_init")
-    found = {(image.whole(image.function_at(code)), key) for code, key in image.switches if start <= key < stop}
-    for entry, _ in draw.sample(sorted(found), len(found)):
-        name = plain(image, entry)
-        if name:
-            yield "vmlinux", name
+    found = {match[1] for entry in image.functions for match in map(CLONE.match, image.names(entry)) if match}
+    for name in draw.sample(sorted(found), len(found)):
+        yield "vmlinux", name
+
+
+class Source(str):
+    """A source that nothing which runs was made of."""
+
+
+# Sources for other machines, for programs that build the kernel, and for people.
+ELSEWHERE = re.compile(r"^(?:arch/(?!x86/)|tools/|samples/|scripts/|Documentation/|usr/|certs/|debian/)")
+
+
+def absent(kernel, draw):
+    """Global functions that no symbol table of what runs has, nor any other one of their source."""
+    sources = []
+    for folder, _, files in os.walk(kernel.source):
+        at = os.path.relpath(folder, kernel.source)
+        sources += [os.path.normpath(f"{at}/{file}") for file in files if file.endswith(".c")]
+    sources = sorted(source for source in sources if not ELSEWHERE.match(source))
+    names = kernel.names()
+    for source in draw.sample(sources, len(sources)):
+        text = kernel.text(source)
+        lines = [line for line in text.splitlines() if line[:1].isalpha() and not line.startswith("static")]
+        heads = {match[1] for line in lines for match in [HEAD.search(line)] if match and not line.endswith(";")}
+        heads = {name for name in heads if name.islower() and entry(text, name) is not None}
+        if heads and not heads & names:
+            yield Source(source), draw.choice(sorted(heads))
 
 
 KINDS = {"init": init_only, "init-modules": init_only_of_modules, "site": without_site,
-         "site-modules": without_site_of_modules, "weak": weak, "several": several, "folded": folded}
+         "site-modules": without_site_of_modules, "weak": weak, "several": several, "folded": folded, "clones": clones, "absent": absent}
 
 
 def search(kernel, arguments):
@@ -225,7 +272,10 @@ def search(kernel, arguments):
         for where, name in KINDS[kind](kernel, draw):
             if tried >= number or drawn >= 8 * number:
                 break
-            commands = [where] if isinstance(where, tuple) else [c for c in defined.get(name, []) if c[2] == where]
+            if isinstance(where, Source):
+                commands = [(where, where, "nothing")]
+            else:
+                commands = [where] if isinstance(where, tuple) else [c for c in defined.get(name, []) if c[2] == where]
             if len(commands) != 1:
                 continue
             drawn += 1
@@ -253,8 +303,11 @@ def search(kernel, arguments):
 def candidate(kernel, command, name, arguments):
     """The facts' verdict on a function, what the tool says of it, and how they compare."""
     try:
-        unit = kernel.unit(command)
-        verdict, patch = judge(unit, name)
+        if isinstance(command[0], Source):
+            verdict = Verdict(ABSENT, [f"no symbol table of what runs has {name}, nor any global function of {command[0]}"])
+            patch = marked(kernel.text(command[0]), command[0], name)[1]
+        else:
+            verdict, patch = judge(kernel.unit(command), name)
     except (RuntimeError, KeyError) as error:
         print(f"left out: {name} ({command[1]}): {error!r}", flush=True)
         return None
@@ -267,7 +320,7 @@ def candidate(kernel, command, name, arguments):
         careful = refused and refused <= verdict.cautious
         answer = "agrees" if not refused else "agrees, with care" if careful else "FIND"
     else:
-        answer = "agrees" if verdict.expected in refused else "FIND"
+        answer = "agrees" if refused & {verdict.expected, *ALIKE.get(verdict.expected, ())} else "FIND"
     return verdict, said, answer
 
 

@@ -5,7 +5,6 @@ The image has no symbol table and no relocations of the ordinary kind; it has ka
 places that KASLR moves (arch/x86/tools/relocs.c), which are all places that hold an absolute address.
 """
 
-import bisect
 import os
 import pickle
 import struct
@@ -42,12 +41,9 @@ class Image(Code):
         with open(self.file, "wb") as file:
             file.write(data)
         sections, _, _ = objects.elf_sections(data)
-        self.places = []
         super().__init__(sections, [], self.file)
         symbols = self.kallsyms()
         super().__init__(sections, symbols, self.file)
-        self.letters = {}
-        (end,) = struct.unpack_from("<Q", data, 0x28)
         self.absolute = self.moved(data)
         self.read_tables()
         self.references = self.cached(os.path.join(scratch, "references.pickle"))
@@ -63,6 +59,10 @@ class Image(Code):
 
     def number(self, place, form="<Q"):
         return struct.unpack(form, self.bytes_at(place, struct.calcsize(form)))[0]
+
+    def field(self, place, width, relative):
+        value = self.number(place, "<q" if width == 8 else "<i")
+        return (value + place if relative else value) & 0xFFFFFFFFFFFFFFFF
 
     # Symbols.
 

@@ -128,6 +128,14 @@ class Code:
     def has_site(self, entry):
         return entry in self.sites or entry + 4 in self.sites
 
+    def field(self, place, width, relative):
+        """Where a field of a relocatable file leads, less what lies between it and the instruction's end."""
+        section = self.section_at(place)
+        for offset, _, symbol, addend in self.relocations.get(section.index, []):
+            if section.start + offset == place and symbol.place is not None:
+                return symbol.place + addend
+        return None
+
     def whole(self, entry):
         """The function itself, or the one that it is the `.cold` part of."""
         for name in self.names(entry):
@@ -164,14 +172,16 @@ class Code:
             others.add("exported")
         return callers, others
 
-    def boot_ways(self, entry):
-        """(True, chain) where only boot code reaches a function; (False, why not) else."""
+    def boot_ways(self, entry, part=False):
+        """(True, chain) where only boot code reaches a function; (False, why not) else. `part`: others may call what is global."""
         seen, queue, chain = {entry}, [(entry, 0)], []
         while queue:
             here, depth = queue.pop()
             if self.is_boot(here):
                 continue
             callers, others = self.ways_into(here)
+            if part and any(symbol.binding != LOCAL for symbol in self.at[here]):
+                others.add("global")
             initcall = "initcall" in others
             others.discard("initcall")
             if others:

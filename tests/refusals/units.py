@@ -36,7 +36,7 @@ class Kernel:
             for file in files:
                 if ".ko" in file:
                     self.files[file.split(".ko")[0].replace("-", "_")] = os.path.join(at, file)
-        self.modules, self.compiled = {}, {}
+        self.modules, self.compiled, self.defined = {}, {}, {}
         self.commands = self.read_commands(path("commands"))
 
     @staticmethod
@@ -55,14 +55,31 @@ class Kernel:
         if name == "vmlinux":
             return self.image
         if name not in self.modules:
-            path = self.files[name]
-            if not path.endswith(".ko"):
-                program = {"xz": "xz", "zst": "zstd", "gz": "gzip"}[path.rsplit(".", 1)[1]]
-                path = os.path.join(self.scratch, name + ".ko")
-                with open(path, "wb") as file:
-                    subprocess.run([program, "-dc", self.files[name]], stdout=file, check=True)
-            self.modules[name] = objects.relocatable(path)
+            self.modules[name] = objects.relocatable(self.file(name))
         return self.modules[name]
+
+    def file(self, module):
+        """A module's file as the kernel takes it."""
+        path = self.files[module]
+        if path.endswith(".ko"):
+            return path
+        program = {"xz": "xz", "zst": "zstd", "gz": "gzip"}[path.rsplit(".", 1)[1]]
+        unpacked = os.path.join(self.scratch, module + ".ko")
+        if not os.path.exists(unpacked):
+            with open(unpacked, "wb") as file:
+                subprocess.run([program, "-dc", path], stdout=file, check=True)
+        return unpacked
+
+    def names(self):
+        """All symbols of the image and of the modules."""
+        names = set(self.image.named)
+        for module in self.files:
+            with open(self.file(module), "rb") as file:
+                sections, _, _ = objects.elf_sections(file.read())
+            for section in sections:
+                if section.name == ".strtab":
+                    names.update(section.data.decode().split("\0"))
+        return names
 
     def text(self, source):
         with open(os.path.join(self.source, source), encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -70,9 +87,11 @@ class Kernel:
 
     def definitions(self):
         """Name to the units whose source may define such a function: lines that begin at the margin tell."""
-        found = {}
+        if self.defined:
+            return self.defined
+        found = self.defined
         for command in self.commands:
-            source = command[0].replace("/../", "/./../")
+            source = command[0]
             if not os.path.isfile(os.path.join(self.source, source)):
                 continue
             for line in self.text(source).splitlines():
@@ -117,14 +136,8 @@ class Unit:
         return code
 
     def patch(self, function):
-        """(the file with the mark at a function's entry, as a unified diff too), or nothing where the head isn't plain."""
-        old = self.kernel.text(self.source)
-        at = entry(old, function)
-        if at is None:
-            return None
-        new = old[:at] + MARK + old[at:]
-        lines = [text.splitlines(keepends=True) for text in (old, new)]
-        return new, "".join(difflib.unified_diff(*lines, f"a/{self.source}", f"b/{self.source}"))
+        """The file with the mark at a function's entry, and that as a unified diff; nothing where the head isn't plain."""
+        return marked(self.kernel.text(self.source), self.source, function)
 
     def marked(self, new):
         """The object with the mark."""
@@ -197,6 +210,21 @@ class Unit:
         sizes = [symbol.size for symbol in self.before.at[entry]]
         return entry + max(sizes)
 
+    def led(self, symbol):
+        """Where the running code's fields lead that this unit has for a symbol."""
+        places = set()
+        for index, base in self.bases.items():
+            section = self.before.sections[index]
+            for offset, kind, other, addend in self.before.relocations.get(index, []):
+                # A distance counts from the instruction's end, which mostly is the field's.
+                width, relative = objects.KINDS.get(kind, (4, False))
+                behind = width if relative else 0
+                if other.place is not None and other.place + addend + behind == symbol.place:
+                    field = self.running.field(section.start + offset + base, width, relative)
+                    if field is not None:
+                        places.add(field + behind)
+        return places
+
     def has(self, place):
         """Is a place of the running code this unit's?"""
         for index, base in self.bases.items():
@@ -218,6 +246,15 @@ class Unit:
                     names.update(after.names(after.whole(holder)))
                 at = section.data.find(NOP, at + 1)
         return names
+
+
+def marked(old, source, function):
+    at = entry(old, function)
+    if at is None:
+        return None
+    new = old[:at] + MARK + old[at:]
+    lines = [text.splitlines(keepends=True) for text in (old, new)]
+    return new, "".join(difflib.unified_diff(*lines, f"a/{source}", f"b/{source}"))
 
 
 def entry(text, function):

@@ -75,6 +75,10 @@ class Judge:
         boot, chain = running.boot_ways(place) if place in running.at else (False, "")
         if boot:
             self.say(f"only boot, load or unload code reaches it: {chain}")
+            if unit.object != "vmlinux" and not before.boot_ways(entry, part=True)[0]:
+                # A livepatch is there before a module's load code runs, and when its unload code does; no fault is made.
+                self.cautious.add(INIT)
+                return self.outcomes.add(FINE)
             return self.outcomes.add(INIT)
         site = running.has_site(place)
         if site and "." not in name:
@@ -87,8 +91,8 @@ class Judge:
         callers, others = running.ways_into(place)
         outside = {caller for caller in callers if not unit.has(caller)}
         if others or outside:
-            ways = sorted(others) + sorted(f"called by {running.name(caller)}, not of this unit" for caller in outside)
-            self.say(f"{name}: {why}; reached by {'; '.join(ways[:4])}" + (" ..." if len(ways) > 4 else ""))
+            ways = sorted(others) + sorted(f"call by {running.name(caller)}, not of this unit" for caller in outside)
+            self.say(f"{name}: {why}; ways in: {'; '.join(ways[:4])}" + (" ..." if len(ways) > 4 else ""))
             return self.outcomes.add(SITE)
         inner = {caller: self.own(caller) for caller in callers}
         if not callers or None in inner.values():
