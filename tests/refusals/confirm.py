@@ -25,7 +25,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import objects  # noqa: E402
 from units import HEAD, Kernel, entry, marked  # noqa: E402
-from verdict import AMBIGUOUS, FINE, FOLDED, INIT, SITE, WEAK, Verdict, judge  # noqa: E402
+from verdict import AMBIGUOUS, FINE, FOLDED, INIT, SAME, SITE, WEAK, Verdict, judge  # noqa: E402
 
 ABSENT = "file-not-built"
 # What the tool says of it depends on the folder.
@@ -240,25 +240,49 @@ class Source(str):
 ELSEWHERE = re.compile(r"^(?:arch/(?!x86/)|tools/|samples/|scripts/|Documentation/|usr/|certs/|debian/)")
 
 
-def absent(kernel, draw):
+# Code of a kernel build that no function replacement reaches.
+OUTSIDE = re.compile(r"^(?:arch/x86/(?:boot|realmode|purgatory|entry/vdso)/|drivers/firmware/efi/libstub/)")
+
+
+def absent(kernel, draw, wanted=None):
     """Global functions that no symbol table of what runs has, nor any other one of their source."""
     sources = []
     for folder, _, files in os.walk(kernel.source):
         at = os.path.relpath(folder, kernel.source)
         sources += [os.path.normpath(f"{at}/{file}") for file in files if file.endswith(".c")]
-    sources = sorted(source for source in sources if not ELSEWHERE.match(source))
+    sources = sorted(source for source in sources if (wanted.match(source) if wanted else not ELSEWHERE.match(source)))
     names = kernel.names()
     for source in draw.sample(sources, len(sources)):
-        text = kernel.text(source)
-        lines = [line for line in text.splitlines() if line[:1].isalpha() and not line.startswith("static")]
-        heads = {match[1] for line in lines for match in [HEAD.search(line)] if match and not line.endswith(";")}
-        heads = {name for name in heads if name.islower() and entry(text, name) is not None}
+        heads = outer(kernel.text(source))
         if heads and not heads & names:
             yield Source(source), draw.choice(sorted(heads))
 
 
+def outside(kernel, draw):
+    return absent(kernel, draw, OUTSIDE)
+
+
+def outer(text):
+    """The global functions that a source defines, by its text."""
+    lines = [line for line in text.splitlines() if line[:1].isalpha() and not line.startswith("static")]
+    heads = {match[1] for line in lines for match in [HEAD.search(line)] if match and not line.endswith(";")}
+    return {name for name in heads if name.islower() and entry(text, name) is not None}
+
+
+def left_out(kernel, draw):
+    """Global functions of sources that something is made of, but not these."""
+    names = kernel.names()
+    for command in draw.sample(kernel.commands, len(kernel.commands)):
+        source = os.path.normpath(command[0])
+        if os.path.isfile(os.path.join(kernel.source, source)):
+            heads = outer(kernel.text(source)) - names
+            if heads:
+                yield command, draw.choice(sorted(heads))
+
+
 KINDS = {"init": init_only, "init-modules": init_only_of_modules, "site": without_site,
-         "site-modules": without_site_of_modules, "weak": weak, "several": several, "folded": folded, "clones": clones, "absent": absent}
+         "site-modules": without_site_of_modules, "weak": weak, "several": several, "folded": folded, "clones": clones, "absent": absent, "outside": outside,
+         "left-out": left_out}
 
 
 def search(kernel, arguments):

@@ -5,6 +5,7 @@ import difflib
 import json
 import os
 import re
+import struct
 import subprocess
 
 import objects
@@ -76,9 +77,11 @@ class Kernel:
         for module in self.files:
             with open(self.file(module), "rb") as file:
                 sections, _, _ = objects.elf_sections(file.read())
-            for section in sections:
-                if section.name == ".strtab":
-                    names.update(section.data.decode().split("\0"))
+            tables = {section.name: section.data for section in sections}
+            # Strings share their ends, so the table of strings alone doesn't tell.
+            for at in range(0, len(tables[".symtab"]), 24):
+                (name,) = struct.unpack_from("<I", tables[".symtab"], at)
+                names.add(objects.text_at(tables[".strtab"], name))
         return names
 
     def text(self, source):

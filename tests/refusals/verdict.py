@@ -7,6 +7,7 @@ Facts are of the unit's own object, compiled anew with and without the mark, and
 import objects
 
 INIT, WEAK, SITE, AMBIGUOUS, FOLDED = "init-only", "weak-overridden", "no-ftrace-site", "ambiguous-symbol", "folded-function"
+SAME = "nothing-changed"
 FINE = "can be replaced"
 
 
@@ -31,6 +32,8 @@ class Judge:
         before, unit = self.unit.before, self.unit
         holders = unit.holders(after)
         places = {before.function(name) for name in holders} - {None}
+        if not holders and self.same(after):
+            return Verdict(SAME, ["with the mark, the object is the same to the byte"])
         if not holders:
             return Verdict(None, ["the mark is nowhere in the object: the function has no code"])
         if holders != {self.function}:
@@ -46,6 +49,10 @@ class Judge:
         if None in self.outcomes:
             return Verdict(None, self.facts, self.cautious)
         return Verdict(FINE if FINE in self.outcomes else INIT, self.facts, self.cautious)
+
+    def same(self, after):
+        contents = [[(s.name, s.data) for s in code.sections if s.allocated] for code in (self.unit.before, after)]
+        return contents[0] == contents[1] and not self.unit.before.named.get(self.function)
 
     def follow(self, entry):
         """Up from a function of the unit's object to those that can be replaced."""
