@@ -3,7 +3,7 @@
 
 CARGO := scripts/cargo
 
-.PHONY: build setup demo test sessions lint bench self-check scopes audit fidelity headers minimal oracle torture fuzz kills mutants clean
+.PHONY: build setup demo test sessions lint bench self-check scopes audit refusals fidelity headers minimal oracle torture fuzz kills mutants clean
 
 build: setup
 	$(CARGO) build --release
@@ -37,6 +37,10 @@ scopes: setup
 SEED ?= 1
 audit: setup
 	KLP_AUDIT=$(N) KLP_AUDIT_SEED=$(SEED) $(CARGO) test --release --test audit -- --nocapture
+
+# About N functions that must be refused by object facts, and some that must not: does the tool say so? make refusals N=70 SEED=3
+refusals: build
+	scripts/refusals $(N) $(SEED)
 
 # N recompiled units against the running kernel's image: make fidelity N=300 SEED=3
 fidelity: setup
