@@ -31,6 +31,7 @@ class Judge:
     def verdict(self, after):
         before, unit = self.unit.before, self.unit
         holders = unit.holders(after)
+        holders |= self.inlined(holders, after)
         places = {before.function(name) for name in holders} - {None}
         if not holders and self.same(after):
             return Verdict(SAME, ["with the mark, the object is the same to the byte"])
@@ -49,6 +50,15 @@ class Judge:
         if None in self.outcomes:
             return Verdict(None, self.facts, self.cautious)
         return Verdict(FINE if FINE in self.outcomes else INIT, self.facts, self.cautious)
+
+    def inlined(self, holders, after):
+        """Those that call the function only with the mark: the original has its code, which the mark makes too large."""
+        found = set()
+        for name in holders:
+            callers = [{code.name(caller) for caller in code.ways_into(entry)[0]} if (entry := code.function(name)) else set()
+                       for code in (self.unit.before, after)]
+            found |= callers[1] - callers[0]
+        return found
 
     def same(self, after):
         contents = [[(s.name, s.data) for s in code.sections if s.allocated] for code in (self.unit.before, after)]
