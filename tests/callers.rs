@@ -22,19 +22,30 @@ PLAIN int in_table(int a) { sink |= a; return sink; }
 PLAIN int by_code(int a) { sink &= a; return sink; }
 PLAIN int exported(int a) { sink = a; return sink; }
 PLAIN int nobody(int a) { sink = -a; return sink; }
+PLAIN int by_distance(int a) { sink <<= a; return sink; }
+PLAIN int not_taken(int a) { sink >>= a; return sink; }
+PLAIN int until_exit(int a) { sink *= a; return sink; }
 int (*const table[])(int) = { in_table };
 INIT void boot(int a)
 {
 	only_boot(a); sink++; helper(a); sink++; also_later(a); sink++; in_table(a); sink++; by_code(a); sink++; exported(a); sink++;
 }
 PLAIN int user(int a) { also_later(a); sink++; return sink; }
+INIT void boot_more(int a) { by_distance(a); sink++; not_taken(a); sink++; until_exit(a); sink++; }
+__attribute__((section(".exit.text"), used)) void leave(int a) { until_exit(a); sink++; }
 PLAIN void *taker(void) { return by_code; }
-void *const entries[] = { user, taker };
-void _start(void) { boot(1); sink = 5; }
+PLAIN void other_taker(void)
+{
+	asm volatile("lea by_distance(%%rip), %%rax" ::: "rax");
+	/* Bytes of instructions that happen to be a distance. */
+	asm volatile("jmp 1f; .long not_taken - .; .byte 0x80; .long not_taken - . - 4; 1:");
+}
+void *const entries[] = { user, taker, other_taker };
+void _start(void) { boot(1); boot_more(1); sink = 5; }
 "#;
 
 const SCRIPT: &str = "SECTIONS {\n . = 0x401000;\n .text : { _stext = .; *(.text .text.*) _etext = .; }\n . = ALIGN(4096);\n\
-    .init.text : { _sinittext = .; *(.init.text) _einittext = .; }\n . = ALIGN(4096);\n .data : { *(.data*) *(.rodata*) }\n\
+    .init.text : { _sinittext = .; *(.init.text) _einittext = .; }\n .exit.text : { *(.exit.text) }\n . = ALIGN(4096);\n .data : { *(.data*) *(.rodata*) }\n\
     .bss : { *(.bss*) }\n}\n";
 
 fn symbols(bytes: &[u8]) -> SymbolTable {
@@ -76,7 +87,11 @@ fn only_functions_that_nothing_but_init_code_reaches() {
     for name in ["only_boot", "through_helper", "helper"] {
         assert_eq!(callers.boot_callers(name), boot, "{name}");
     }
-    for name in ["also_later", "in_table", "by_code", "exported", "nobody", "user", "missing"] {
+    let boot_more = Some(BTreeSet::from(["boot_more".to_string()]));
+    for name in ["not_taken", "until_exit"] {
+        assert_eq!(callers.boot_callers(name), boot_more, "{name}");
+    }
+    for name in ["also_later", "in_table", "by_code", "by_distance", "exported", "nobody", "user", "missing"] {
         assert_eq!(callers.boot_callers(name), None, "{name}");
     }
 }

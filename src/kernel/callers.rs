@@ -10,8 +10,11 @@ use super::memory::Memory;
 use super::symbols::{Exports, SymbolTable};
 
 /// Start and end symbols of tables that name every function's entry and call none of them.
-const TABLES: &[(&str, &str)] =
-    &[("__start_mcount_loc", "__stop_mcount_loc"), ("__start_orc_unwind_ip", "__stop_orc_unwind_ip")];
+const TABLES: &[(&str, &str)] = &[
+    ("__start_mcount_loc", "__stop_mcount_loc"),
+    ("__start_orc_unwind_ip", "__stop_orc_unwind_ip"),
+    ("__ibt_endbr_seal", "__ibt_endbr_seal_end"),
+];
 
 /// Functions that a walk up the callers may visit; the longest chains within `__init` code are a handful.
 const LIMIT: usize = 64;
@@ -25,6 +28,7 @@ pub struct Callers<'k> {
     addresses: BTreeMap<&'k str, Vec<u64>>,
     /// Callee's entry, and callers' entries.
     calls: BTreeMap<u64, BTreeSet<u64>>,
+    text: std::ops::Range<u64>,
     init: std::ops::Range<u64>,
     tables: Vec<std::ops::Range<u64>>,
 }
@@ -43,12 +47,16 @@ impl<'k> Callers<'k> {
             addresses.entry(symbol.name.as_str()).or_default().push(symbol.address);
         }
         let text = address("_stext")?..address("_etext")?;
-        let mut callers = Callers { memory, exports, functions, addresses, calls: BTreeMap::new(), init, tables };
-        callers.scan(&text);
+        let mut callers = Callers { memory, exports, functions, addresses, calls: BTreeMap::new(), text, init, tables };
+        callers.scan();
         Some(callers)
     }
 
-    fn scan(&mut self, text: &std::ops::Range<u64>) {
+    fn is_code(&self, place: u64) -> bool {
+        [&self.text, &self.init, self.memory.exit()].iter().any(|range| range.contains(&place))
+    }
+
+    fn scan(&mut self) {
         let sorted: Vec<u64> = self.functions.keys().copied().collect();
         let first = sorted.first().copied().unwrap_or(0);
         // One bit for every 16 bytes in which a function begins: most places are settled by it.
@@ -58,10 +66,9 @@ impl<'k> Callers<'k> {
             let at = (address - first) / 16;
             begins[(at / 64) as usize] |= 1 << (at % 64);
         }
-        let is_code = |address: u64| text.contains(&address) || self.init.contains(&address);
         let mut calls: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
         for (start, data) in self.memory.sections() {
-            let replacement = !is_code(start);
+            let replacement = !self.is_code(start);
             for at in 1..data.len().saturating_sub(4) {
                 let opcode = data[at - 1];
                 // call, jmp, and the second byte of jcc (Intel SDM, volume 2).
@@ -99,6 +106,9 @@ impl<'k> Callers<'k> {
                 init.insert(self.functions.get(&address)?.to_string());
                 continue;
             }
+            if self.memory.exit().contains(&address) {
+                continue;
+            }
             if self.exports.contains_key(*self.functions.get(&address)?) {
                 return None;
             }
@@ -109,24 +119,28 @@ impl<'k> Callers<'k> {
             }
             queue.extend(callers.iter().filter(|caller| seen.insert(**caller)));
         }
-        let runs = seen.iter().filter(|address| !self.init.contains(address));
+        let boot = |address: &u64| self.init.contains(address) || self.memory.exit().contains(address);
+        let runs = seen.iter().filter(|address| !boot(address));
         let pointed = runs.into_iter().any(|address| self.is_pointed_to(*address));
         (!init.is_empty() && !pointed).then_some(init)
     }
 
-    /// Is a function's address anywhere: as eight bytes, as four that are extended to eight, or relative to its own place
-    /// or the end of an instruction other than a call?
+    /// Is a function's address anywhere: as eight bytes, as four that are extended to eight, or, in data, relative to its own
+    /// place; in code, relative to the end of an instruction that takes an address, which ends with it (`lea f(%rip)`; ModRM of
+    /// Intel SDM, volume 2, 2.1.5). Any other four bytes of code mean something else.
     fn is_pointed_to(&self, address: u64) -> bool {
         self.memory.sections().any(|(start, data)| {
+            let code = self.is_code(start);
             data.windows(4).enumerate().any(|(at, field)| {
                 let place = start + at as u64;
                 let value = i32::from_le_bytes([field[0], field[1], field[2], field[3]]);
                 let relative = (value as i64 as u64).wrapping_add(place);
                 let absolute = value as i64 as u64 == address || value as u32 == address as u32;
-                let called = at > 0 && (matches!(data[at - 1], 0xe8 | 0xe9) || (0x80..=0x8f).contains(&data[at - 1]));
-                // Zeroes right before the entry are the end of a padding nop: no instruction that takes an address ends a function.
-                let by_code = relative.wrapping_add(4) == address && !called && value != 0;
-                (absolute || relative == address || by_code) && !self.tables.iter().any(|table| table.contains(&place))
+                let pointed = match code {
+                    true => relative.wrapping_add(4) == address && at > 0 && data[at - 1] & 0xc7 == 0x05,
+                    false => relative == address || (relative.wrapping_add(4) == address && value != 0),
+                };
+                (absolute || pointed) && !self.tables.iter().any(|table| table.contains(&place))
             })
         })
     }

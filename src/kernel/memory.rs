@@ -12,6 +12,8 @@ use super::image;
 #[derive(Debug)]
 pub struct Memory {
     vmlinux: Vec<u8>,
+    /// Where code lies that is linked and never runs; empty where there is none.
+    exit: std::ops::Range<u64>,
     /// Address, and the place in `vmlinux`.
     sections: Vec<(u64, std::ops::Range<usize>)>,
 }
@@ -29,6 +31,7 @@ impl Memory {
         let endian = elf.endian();
         let table = elf.elf_header().sections(endian, &*vmlinux).map_err(|e| format!("broken section headers: {e}"))?;
         let mut sections = Vec::new();
+        let mut exit = 0..0;
         for section in table.iter() {
             let is_loaded = section.sh_flags(endian).0 & object::elf::SHF_ALLOC.0 != 0;
             let Some((start, size)) = section.file_range(endian).filter(|(_, size)| is_loaded && *size > 0) else {
@@ -38,13 +41,23 @@ impl Memory {
             if start.checked_add(size).is_none_or(|end| end > vmlinux.len()) {
                 return Err("a section reaches beyond its end".into());
             }
-            sections.push((section.sh_addr(endian), start..start + size));
+            let address = section.sh_addr(endian);
+            if table.section_name(endian, section).is_ok_and(|name| name == b".exit.text") {
+                exit = address..address.saturating_add(size as u64);
+            }
+            sections.push((address, start..start + size));
         }
         if sections.is_empty() {
             return Err("it has no section headers; give a vmlinux that has them".into());
         }
         sections.sort_by_key(|(address, _)| *address);
-        Ok(Memory { vmlinux, sections })
+        Ok(Memory { vmlinux, exit, sections })
+    }
+
+    /// What the `__exit` functions of vmlinux lie in: it is thrown away after boot (EXIT_TEXT in
+    /// arch/x86/kernel/vmlinux.lds.S).
+    pub fn exit(&self) -> &std::ops::Range<u64> {
+        &self.exit
     }
 
     /// All sections with contents, by address.

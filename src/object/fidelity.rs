@@ -13,6 +13,9 @@ use super::layout::{Base, Layout};
 use super::references::decode;
 use super::running::{At, Running, Spot};
 
+/// Why a weak function is not the one that runs.
+pub const OVERRIDDEN: &str = "it is weak, and the running kernel has another object's version";
+
 /// What the comparison yields, by the functions' names.
 #[derive(Debug, Default)]
 pub struct Fidelity {
@@ -236,7 +239,7 @@ impl<'a> Comparison<'a> {
             return Ok(());
         }
         if binding == Binding::Weak {
-            return differs("it is weak, and the running kernel has another object's version");
+            return differs(OVERRIDDEN);
         }
         differs(format!(
             "it lies elsewhere in its section than in the running kernel ({:+} bytes)",

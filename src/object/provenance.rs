@@ -31,7 +31,9 @@ pub fn findings(
         );
         return Ok(vec![Finding::new(FIDELITY_UNKNOWN, message).at(command.source.as_str(), None)]);
     };
-    let fidelity = fidelity::compare(facts, layout.clone(), &running, |_| true);
+    let mut fidelity = fidelity::compare(facts, layout.clone(), &running, |_| true);
+    // The sources are right then; whoever wants to replace one is told that (`weak-overridden`).
+    fidelity.unfaithful.retain(|_, why| why != fidelity::OVERRIDDEN);
     if fidelity.unfaithful.is_empty() && fidelity.unknown.is_empty() {
         return Ok(Vec::new());
     }
