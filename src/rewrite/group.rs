@@ -1,9 +1,11 @@
 //! Copied groups, as items.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use petgraph::graph::NodeIndex;
 
+use crate::closure::statics::WrittenOut;
 use crate::closure::{Closure, CopiedGroup, Node, WILDCARD};
 use crate::finding::{FRONT_END, NAME_TWICE, Result, TARGET_NOT_SPELLED, refuse};
 use crate::unit::live::Extent;
@@ -21,147 +23,15 @@ pub(super) fn copied(
     group: &CopiedGroup,
     nodes: &[NodeIndex],
 ) -> Result<Item> {
-    let mut text = match pragma(closure, &nodes[0]) {
-        true => sources.pragma(closure, group.start)?,
-        false => sources.text(closure, group.start, group.end)?,
-    };
-    let mut edits = Vec::new();
-    // A condition that begins or ends elsewhere can't be cut out with its `#if`.
-    let whole = conditions::are_whole(&text.text);
-    if !whole {
-        edits.push("only the branch taken of conditions that reach beyond it".into());
-    }
-    let inner = included_inside(closure, group);
-    edits.extend(inner.iter().map(|path| format!("the text of {path} in the place of its #include")));
-    let cut = !whole || !inner.is_empty();
-    if cut {
-        text.text = format!("{}\n", group.taken);
-    }
-    let start = text.start;
-    let length = text.text.len();
-    let place = |sources: &mut Sources, position: Position| -> Result<usize> {
-        let at = match cut {
-            true => position.order.checked_sub(group.start.order).map(|at| at as usize),
-            false if position.file != group.start.file => None,
-            false => sources.offset(closure, position)?.checked_sub(start),
-        };
-        match at.filter(|at| *at <= length) {
-            Some(at) => Ok(at),
-            None => {
-                let path = &closure.files[position.file as usize].path;
-                refuse(FRONT_END, format!("{path}:{}: a function spans two files", position.line))
-            }
-        }
-    };
-    let mut kind = "type";
-    let mut section = Section::Types;
-    let mut name = String::new();
-    let mut redefinitions = None;
-    let mut replacements: Vec<(usize, usize, String)> = Vec::new();
-    let first = &closure.graph[nodes[0]];
+    let mut editing = Editing::of(closure, sources, naming, group, nodes)?;
     for index in nodes {
-        let node = &closure.graph[*index];
-        let Some((declared, role)) = node.names.first() else { continue };
-        // `struct s { ... } table[] = { f };` names functions that are declared behind the types.
-        let initialised = node.signature_tokens < node.tokens.len() && node.extent == Extent::Whole;
-        let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
-        if matches!(role, Role::Function | Role::Variable) || (initialised && node.names.iter().any(is_data)) {
-            section = Section::Code;
-        }
-        statics::edit(closure, sources, node, naming, (&text.text, &place), &mut replacements, &mut edits)?;
-        edits.extend(pointers::edits(closure, node, naming));
-        let is_function = *role == Role::Function || (naming.everywhere && *role == Role::Prototype);
-        let target = is_function && naming.targets.contains(declared);
-        let found = match role {
-            Role::Function if target => "target",
-            Role::Function => "function",
-            Role::Variable => "data",
-            Role::Prototype => "declaration",
-            _ => "type",
-        };
-        if name.is_empty() || (target && kind != "target") || (kind != "target" && found == "function") {
-            name = declared.clone();
-            kind = found;
-        }
-        if !target {
-            continue;
-        }
-        let new_name = naming.new_name(declared);
-        // Where the text has words before the name.
-        let mut named_at = None;
-        match (node.name_position, wrappers::of(&node.origin)) {
-            (Some(position), _) => {
-                let at = place(sources, position)?;
-                if new_name != *declared {
-                    replacements.push((at, declared.len(), new_name.clone()));
-                    edits.push(format!("{declared} is named {new_name}"));
-                }
-                named_at = Some(at);
-            }
-            (None, Some(_)) if naming.distinct.contains_key(declared) => {
-                return refuse(
-                    NAME_TWICE,
-                    format!(
-                        "two units have {declared} to replace, and its name is made by a macro: it can't be told apart"
-                    ),
-                );
-            }
-            (None, Some(wrapper)) => {
-                redefinitions = Some(wrapper.text(naming));
-                edits.push(format!("{declared} is named {new_name} by a redefined {}", wrapper.macro_name));
-            }
-            (None, None) if new_name == *declared => {}
-            (None, None) if node.is_made && node.made_by.is_some() => {
-                let Some(out) = &node.made_by else { continue };
-                let (at, end) = (place(sources, out.start)?, place(sources, out.end)?);
-                if replacements.iter().any(|(other, length, _)| *other < end && at < other + length) {
-                    // The targets that one invocation makes are written out together.
-                    continue;
-                }
-                let Some(made) = made(closure, nodes, out, naming, &text.text[end..]) else {
-                    return refuse(
-                        TARGET_NOT_SPELLED,
-                        format!(
-                            "{declared} is to be replaced, and what {}() makes of it can't be told from what it makes beside; copy it by hand",
-                            out.name
-                        ),
-                    );
-                };
-                replacements.push((at, end - at, made));
-                edits.push(format!("{} is written out, for it makes {declared}, which is named {new_name}", out.name));
-                named_at = (out.tokens.0 > 0).then_some(at);
-            }
-            (None, None) => {
-                let macros = node.origin.join(" in ");
-                return refuse(
-                    TARGET_NOT_SPELLED,
-                    format!(
-                        "{declared} is to be replaced, but its name is made by the macro {macros}; copy it by hand"
-                    ),
-                );
-            }
-        }
-        if let Some(at) = named_at {
-            let range = place(sources, node.position)?..at;
-            specifiers(closure, (node, &new_name), naming.shared, &text.text, range, &mut replacements, &mut edits);
-        }
-    }
-    replacements.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
-    replacements.dedup();
-    for (at, length, new) in replacements {
-        text.text.replace_range(at..at + length, &new);
-    }
-    if cut {
-        text.text = conditions::without_markers(&text.text);
+        editing.edit(sources, &closure.graph[*index])?;
     }
     let comment = sources.comment_above(closure, group.start)?;
-    if let Some(bytes) = group.pack {
-        text.text = format!("#pragma pack(push, {bytes})\n{}#pragma pack(pop)\n", text.text);
-        edits.push(format!("under the source's #pragma pack({bytes})"));
-    }
+    let first = &closure.graph[nodes[0]];
+    let (name, kind) = editing.named();
     Ok(Item {
-        preamble: redefinitions.unwrap_or_default(),
-        section,
+        section: editing.section(),
         order: group.start.order,
         behind_headers: false,
         name,
@@ -169,42 +39,240 @@ pub(super) fn copied(
         file: closure.files[first.position.file as usize].path.clone(),
         line: group.start.line,
         reason: reason(closure, nodes[0]),
-        text: comment + &text.text,
-        edits,
+        preamble: editing.redefinitions.take().unwrap_or_default(),
+        text: comment + &editing.edited(),
+        edits: editing.edits,
     })
 }
 
-/// What becomes of the words before a target's name, which stand in `range` of the text.
-fn specifiers(
-    closure: &Closure,
-    (node, new_name): (&Node, &str),
-    shared: bool,
-    text: &str,
-    range: std::ops::Range<usize>,
-    replacements: &mut Vec<(usize, usize, String)>,
-    edits: &mut Vec<String>,
-) {
-    for (_, word, what) in names::OF_ORIGINALS {
-        if let Some(found) = word_in(text, range.clone(), word) {
-            replacements.push((found.start, found.len(), String::new()));
-            edits.push(format!("{new_name} is not {what}"));
+/// The text of a group while it is edited.
+struct Editing<'a> {
+    closure: &'a Closure,
+    naming: &'a Naming,
+    group: &'a CopiedGroup,
+    nodes: &'a [NodeIndex],
+    text: String,
+    /// Offset in the file, as UTF-8.
+    start: usize,
+    /// Is the text what the compiler takes of it?
+    cut: bool,
+    /// Offset in the text, bytes, and the new text.
+    replacements: Vec<(usize, usize, String)>,
+    /// What is done, in words.
+    edits: Vec<String>,
+    redefinitions: Option<String>,
+}
+
+impl<'a> Editing<'a> {
+    fn of(
+        closure: &'a Closure,
+        sources: &mut Sources,
+        naming: &'a Naming,
+        group: &'a CopiedGroup,
+        nodes: &'a [NodeIndex],
+    ) -> Result<Editing<'a>> {
+        let mut text = match pragma(closure, &nodes[0]) {
+            true => sources.pragma(closure, group.start)?,
+            false => sources.text(closure, group.start, group.end)?,
+        };
+        let mut edits = Vec::new();
+        // A condition that begins or ends elsewhere can't be cut out with its `#if`.
+        let whole = conditions::are_whole(&text.text);
+        if !whole {
+            edits.push("only the branch taken of conditions that reach beyond it".into());
         }
+        let inner = included_inside(closure, group);
+        edits.extend(inner.iter().map(|path| format!("the text of {path} in the place of its #include")));
+        let cut = !whole || !inner.is_empty();
+        if cut {
+            text.text = format!("{}\n", group.taken);
+        }
+        let (start, text, replacements) = (text.start, text.text, Vec::new());
+        Ok(Editing { closure, naming, group, nodes, text, start, cut, replacements, edits, redefinitions: None })
     }
-    match (is_static(closure, node), shared) {
-        (false, false) => {
-            replacements.push((range.start, 0, "static ".into()));
-            edits.push(format!("{new_name} is static"));
-        }
-        (true, true) => {
-            // Nothing is emitted of a function that is `inline` and not `static` (C11 6.7.4).
-            for word in ["static", "inline", "__inline", "__inline__"] {
-                if let Some(found) = word_in(text, range.clone(), word) {
-                    replacements.push((found.start, found.len(), String::new()));
-                    edits.push(format!("{new_name} is not {}", word.trim_matches('_')));
-                }
+
+    /// Where a position is in the text.
+    fn place(&self, sources: &mut Sources, position: Position) -> Result<usize> {
+        let at = match self.cut {
+            true => position.order.checked_sub(self.group.start.order).map(|at| at as usize),
+            false if position.file != self.group.start.file => None,
+            false => sources.offset(self.closure, position)?.checked_sub(self.start),
+        };
+        match at.filter(|at| *at <= self.text.len()) {
+            Some(at) => Ok(at),
+            None => {
+                let path = &self.closure.files[position.file as usize].path;
+                refuse(FRONT_END, format!("{path}:{}: a function spans two files", position.line))
             }
         }
-        _ => {}
+    }
+
+    fn is_target(&self, declared: &str, role: Role) -> bool {
+        let is_function = role == Role::Function || (self.naming.everywhere && role == Role::Prototype);
+        is_function && self.naming.targets.contains(declared)
+    }
+
+    fn section(&self) -> Section {
+        let is_code = |index: &NodeIndex| {
+            let node = &self.closure.graph[*index];
+            // `struct s { ... } table[] = { f };` names functions that are declared behind the types.
+            let initialised = node.signature_tokens < node.tokens.len() && node.extent == Extent::Whole;
+            let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
+            let first = node.names.first().map(|(_, role)| *role);
+            matches!(first, Some(Role::Function | Role::Variable)) || (initialised && node.names.iter().any(is_data))
+        };
+        if self.nodes.iter().any(is_code) { Section::Code } else { Section::Types }
+    }
+
+    /// What the group is called, and what it is: its target, else its function, else what comes first.
+    fn named(&self) -> (String, &'static str) {
+        let (mut name, mut kind) = (String::new(), "type");
+        for index in self.nodes {
+            let Some((declared, role)) = self.closure.graph[*index].names.first() else { continue };
+            let target = self.is_target(declared, *role);
+            let found = match role {
+                Role::Function if target => "target",
+                Role::Function => "function",
+                Role::Variable => "data",
+                Role::Prototype => "declaration",
+                _ => "type",
+            };
+            if name.is_empty() || (target && kind != "target") || (kind != "target" && found == "function") {
+                name = declared.clone();
+                kind = found;
+            }
+        }
+        (name, kind)
+    }
+
+    fn edit(&mut self, sources: &mut Sources, node: &Node) -> Result<()> {
+        let Some((declared, role)) = node.names.first() else { return Ok(()) };
+        let (mut replacements, mut edits) = (Vec::new(), Vec::new());
+        let place = |sources: &mut Sources, position| self.place(sources, position);
+        let text = (self.text.as_str(), &place as _);
+        statics::edit(self.closure, sources, node, self.naming, text, &mut replacements, &mut edits)?;
+        self.replacements.extend(replacements);
+        self.edits.extend(edits);
+        self.edits.extend(pointers::edits(self.closure, node, self.naming));
+        if self.is_target(declared, *role) {
+            let new_name = self.naming.new_name(declared);
+            if let Some(at) = self.rename(sources, node, declared, &new_name)? {
+                let range = self.place(sources, node.position)?..at;
+                self.specifiers(node, &new_name, range);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a target its new name. Yields where the text has it, if it has words before it.
+    fn rename(&mut self, sources: &mut Sources, node: &Node, declared: &str, new_name: &str) -> Result<Option<usize>> {
+        match (node.name_position, wrappers::of(&node.origin)) {
+            (Some(position), _) => {
+                let at = self.place(sources, position)?;
+                if new_name != declared {
+                    self.replacements.push((at, declared.len(), new_name.to_string()));
+                    self.edits.push(format!("{declared} is named {new_name}"));
+                }
+                Ok(Some(at))
+            }
+            (None, Some(_)) if self.naming.distinct.contains_key(declared) => refuse(
+                NAME_TWICE,
+                format!(
+                    "two units have {declared} to replace, and its name is made by a macro: it can't be told apart"
+                ),
+            ),
+            (None, Some(wrapper)) => {
+                self.redefinitions = Some(wrapper.text(self.naming));
+                self.edits.push(format!("{declared} is named {new_name} by a redefined {}", wrapper.macro_name));
+                Ok(None)
+            }
+            (None, None) if new_name == declared => Ok(None),
+            (None, None) => match node.made_by.as_ref().filter(|_| node.is_made) {
+                Some(out) => self.write_out(sources, out, declared, new_name),
+                None => {
+                    let macros = node.origin.join(" in ");
+                    refuse(
+                        TARGET_NOT_SPELLED,
+                        format!(
+                            "{declared} is to be replaced, but its name is made by the macro {macros}; copy it by hand"
+                        ),
+                    )
+                }
+            },
+        }
+    }
+
+    /// Puts what an invocation makes in its place.
+    fn write_out(
+        &mut self,
+        sources: &mut Sources,
+        out: &WrittenOut,
+        declared: &str,
+        new_name: &str,
+    ) -> Result<Option<usize>> {
+        let (at, end) = (self.place(sources, out.start)?, self.place(sources, out.end)?);
+        if self.replacements.iter().any(|(other, length, _)| *other < end && at < other + length) {
+            // The targets that one invocation makes are written out together.
+            return Ok(None);
+        }
+        let Some(made) = made(self.closure, self.nodes, out, self.naming, &self.text[end..]) else {
+            return refuse(
+                TARGET_NOT_SPELLED,
+                format!(
+                    "{declared} is to be replaced, and what {}() makes of it can't be told from what it makes beside; copy it by hand",
+                    out.name
+                ),
+            );
+        };
+        self.replacements.push((at, end - at, made));
+        let name = &out.name;
+        self.edits.push(format!("{name} is written out, for it makes {declared}, which is named {new_name}"));
+        Ok((out.tokens.0 > 0).then_some(at))
+    }
+
+    /// What becomes of the words before a target's name, which stand in `range` of the text.
+    fn specifiers(&mut self, node: &Node, new_name: &str, range: Range<usize>) {
+        for (_, word, what) in names::OF_ORIGINALS {
+            self.leave_out(word, range.clone(), format!("{new_name} is not {what}"));
+        }
+        match (is_static(self.closure, node), self.naming.shared) {
+            (false, false) => {
+                self.replacements.push((range.start, 0, "static ".into()));
+                self.edits.push(format!("{new_name} is static"));
+            }
+            (true, true) => {
+                // Nothing is emitted of a function that is `inline` and not `static` (C11 6.7.4).
+                for word in ["static", "inline", "__inline", "__inline__"] {
+                    self.leave_out(word, range.clone(), format!("{new_name} is not {}", word.trim_matches('_')));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn leave_out(&mut self, word: &str, range: Range<usize>, edit: String) {
+        if let Some(found) = word_in(&self.text, range, word) {
+            self.replacements.push((found.start, found.len(), String::new()));
+            self.edits.push(edit);
+        }
+    }
+
+    /// The text with all edits.
+    fn edited(&mut self) -> String {
+        self.replacements.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+        self.replacements.dedup();
+        let mut text = std::mem::take(&mut self.text);
+        for (at, length, new) in self.replacements.drain(..) {
+            text.replace_range(at..at + length, &new);
+        }
+        if self.cut {
+            text = conditions::without_markers(&text);
+        }
+        if let Some(bytes) = self.group.pack {
+            text = format!("#pragma pack(push, {bytes})\n{text}#pragma pack(pop)\n");
+            self.edits.push(format!("under the source's #pragma pack({bytes})"));
+        }
+        text
     }
 }
 
@@ -224,7 +292,7 @@ fn pragma(closure: &Closure, node: &NodeIndex) -> bool {
 }
 
 /// Where a word stands in a range of the text, with the space behind it.
-fn word_in(text: &str, range: std::ops::Range<usize>, word: &str) -> Option<std::ops::Range<usize>> {
+fn word_in(text: &str, range: Range<usize>, word: &str) -> Option<Range<usize>> {
     let part = text.get(range.clone())?;
     let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let alone =
