@@ -38,7 +38,7 @@ PLAIN void other_taker(void)
 {
 	asm volatile("lea by_distance(%%rip), %%rax" ::: "rax");
 	/* Bytes of instructions that happen to be a distance. */
-	asm volatile("jmp 1f; .long not_taken - .; .byte 0x80; .long not_taken - . - 4; 1:");
+	asm volatile("jmp 1f; .long not_taken - .; .byte 0x11; .long not_taken - . - 4; 1:");
 }
 void *const entries[] = { user, taker, other_taker };
 void _start(void) { boot(1); boot_more(1); sink = 5; }
