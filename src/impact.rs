@@ -148,7 +148,7 @@ fn own_symbols(facts: &Facts) -> SymbolTable {
         section: section as u32,
     };
     let functions = facts.functions.iter().flat_map(|function| {
-        let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
+        let names = function.names();
         names.map(move |name| symbol(name, function.section, function.offset, 't'))
     });
     let objects = facts.objects.iter().map(|object| symbol(&object.name, object.section, object.offset, 'd'));

@@ -359,7 +359,7 @@ fn check_target(input: &Input<'_>, target: &str, findings: &mut Vec<Finding>) {
         ));
     }
     let function = before.function(id);
-    let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
+    let names = function.names();
     for other in names.filter(|name| name.as_str() != target && !input.removed.contains(*name)) {
         // One address in both versions is an alias of the source; one in the old version only is GCC's folding.
         if after.named(other) != after.named(target) {

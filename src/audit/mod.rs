@@ -239,8 +239,7 @@ fn objects(
         if !flags.contains(elf::SHF_ALLOC) || !matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data) {
             continue;
         }
-        // The bytes before a function are called by its name (tools/objtool/check.c, add_prefix_symbol()).
-        let base = base_name(name.strip_prefix("__pfx_").unwrap_or(name));
+        let base = base_name(without_prefix(name));
         // What tells the kernel about the module, and what is gone once it is loaded, is nobody's copy.
         let told = [".modinfo", "__versions", ".note", ".init", ".exit", ".orc"];
         let own = name == "__this_module" || told.iter().any(|prefix| section_name.starts_with(prefix));
@@ -268,6 +267,11 @@ fn objects(
             audit.findings.push(Finding::new(SYMBOL_UNACCOUNTED, message));
         }
     }
+}
+
+/// The function that the bytes before it are called by (tools/objtool/check.c, add_prefix_symbol()); else the name itself.
+fn without_prefix(name: &str) -> &str {
+    name.strip_prefix("__pfx_").unwrap_or(name)
 }
 
 /// Without what GCC puts behind the names of static variables, and of the clones of functions.

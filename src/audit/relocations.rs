@@ -91,11 +91,12 @@ pub fn check(kernel: &Kernel, file: &ElfFile64, tables: Option<&Tables>) -> Resu
             let message = format!("{own_name} is applied when {object} is loaded, which the livepatch doesn't patch");
             findings.push(Finding::new(KLP_OBJECT_NOT_PATCHED, message));
         }
-        let code = match place.elf_section_header().sh_flags(Endianness::Little).contains(elf::SHF_EXECINSTR) {
+        let flags = place.elf_section_header().sh_flags(Endianness::Little);
+        let code = match flags.contains(elf::SHF_EXECINSTR) {
             true => place.data().unwrap_or_default(),
             false => &[],
         };
-        let loaded = place.elf_section_header().sh_flags(Endianness::Little).contains(elf::SHF_ALLOC);
+        let loaded = flags.contains(elf::SHF_ALLOC);
         for relocation in relocations {
             let Some(klp) = by_index.get(&(relocation.r_sym(Endianness::Little, false) as usize)) else { continue };
             if !is_klp {

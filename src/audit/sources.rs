@@ -13,10 +13,10 @@ use crate::link::symbols_file::Entry;
 use crate::object::facts::{Facts, Place};
 use crate::object::fidelity;
 use crate::object::layout::Layout;
+use crate::object::provenance;
 use crate::object::running::Running;
 
-/// Names listed in a message before it says how many more there are.
-const SHOWN: usize = 8;
+use super::without_prefix;
 
 /// The folder in which Kbuild compiled `file`, where the module says so (`__FILE__` is in its WARN_ONs). It ends in a slash.
 pub fn folder_of(ko: &[u8], file: &str) -> Option<String> {
@@ -46,13 +46,7 @@ pub fn differences(ko: &[u8], name: &str, objects: &[(&str, &[u8])], entries: &[
     for (source, bytes) in objects {
         let mut facts = Facts::of(bytes, source)?;
         link(&mut facts, entries);
-        own.extend(
-            facts
-                .functions
-                .iter()
-                .flat_map(|f| std::iter::once(&f.name).chain(f.aliases.iter().map(|a| &a.0)))
-                .cloned(),
-        );
+        own.extend(facts.functions.iter().flat_map(|function| function.names()).cloned());
         own.extend(facts.objects.iter().map(|object| object.name.clone()));
         let layout = Layout::of(&facts, &symbols).followed(&facts, &module);
         let compared = fidelity::compare_with_data(&facts, layout, &module);
@@ -64,10 +58,7 @@ pub fn differences(ko: &[u8], name: &str, objects: &[(&str, &[u8])], entries: &[
     if differ.is_empty() {
         return Ok(None);
     }
-    let mut list: String = differ.iter().take(SHOWN).map(|line| format!("\n  {line}")).collect();
-    if differ.len() > SHOWN {
-        list.push_str(&format!("\n  and {} more", differ.len() - SHOWN));
-    }
+    let list = provenance::list(&differ);
     let message = format!("{name} is not what the files beside it make, compiled as Kbuild was told at first:{list}");
     Ok(Some(Finding::new(MODULE_OTHER, message)))
 }
@@ -98,7 +89,5 @@ fn others(ko: &[u8], own: &BTreeSet<String>) -> BTreeSet<String> {
     };
     let names = module.symbols().filter(|s| s.is_definition() && is_code_or_data(s));
     let names = names.filter_map(|symbol| symbol.name().ok()).filter(|name| !name.is_empty());
-    // The bytes before each function (tools/objtool/check.c, add_prefix_symbol()).
-    let made = |name: &str| name.strip_prefix("__pfx_").is_some_and(|of| own.contains(of));
-    names.filter(|name| !own.contains(*name) && !made(name)).map(str::to_string).collect()
+    names.filter(|name| !own.contains(*name) && !own.contains(without_prefix(name))).map(str::to_string).collect()
 }

@@ -65,10 +65,10 @@ pub fn hookable(kernel: &Kernel, object: &str, name: &str, sympos: u64) -> Resul
 
 /// The functions of a module's file that a symbol may be: by offset and by any of their names.
 pub(super) fn functions_at<'f>(facts: &'f Facts, symbol: &'f Symbol) -> impl Iterator<Item = &'f Function> {
-    facts.functions.iter().filter(|function| {
-        let mut names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
-        function.offset == symbol.address && names.any(|known| *known == symbol.name)
-    })
+    facts
+        .functions
+        .iter()
+        .filter(|function| function.offset == symbol.address && function.names().any(|known| *known == symbol.name))
 }
 
 /// Where an indirect branch may land under IBT (Intel SDM, ENDBR64).

@@ -95,8 +95,7 @@ fn wholes(facts: &Facts) -> BTreeMap<String, Vec<(String, FunctionId)>> {
     for (index, function) in facts.functions.iter().enumerate() {
         if function.cold_of.is_none() {
             // All names count: which of several comes first in the symbol table means nothing.
-            let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
-            for name in names {
+            for name in function.names() {
                 by_base.entry(base_name(name)).or_default().insert(name.clone(), FunctionId(index));
             }
         }

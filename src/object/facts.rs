@@ -130,6 +130,13 @@ pub struct Function {
     pub cold_of: Option<FunctionId>,
 }
 
+impl Function {
+    /// All of its names, aliases included.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.name).chain(self.aliases.iter().map(|(name, _)| name))
+    }
+}
+
 /// A data symbol.
 #[derive(Debug, Clone)]
 pub struct DataObject {
@@ -200,8 +207,7 @@ impl Facts {
             data_references: Vec::new(),
         };
         for (index, function) in facts.functions.iter().enumerate() {
-            let names = std::iter::once(&function.name).chain(function.aliases.iter().map(|(name, _)| name));
-            for name in names {
+            for name in function.names() {
                 facts.by_name.insert(name.clone(), FunctionId(index));
             }
         }

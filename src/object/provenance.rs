@@ -42,7 +42,7 @@ pub fn findings(
     let (unknown, _) = split(without_boot(facts, fidelity.unknown), matter);
     let mut findings = Vec::new();
     if !refused.is_empty() {
-        let functions = list(&refused);
+        let functions = told(&refused);
         let causes = causes(kernel, command).join("\n");
         let what = "recompiled, these functions are not what the running kernel has:";
         findings.push(finding(NOT_FAITHFUL, format!("{what}{functions}\n{causes}")));
@@ -50,13 +50,13 @@ pub fn findings(
     if !noted.is_empty() {
         let what =
             "other functions of this unit are not what the running kernel has; the livepatch doesn't depend on them:";
-        let mut note = finding(NOT_FAITHFUL, format!("{what}{}", list(&noted)));
+        let mut note = finding(NOT_FAITHFUL, format!("{what}{}", told(&noted)));
         note.severity = Severity::Note;
         findings.push(note);
     }
     if !unknown.is_empty() {
         let what = "nothing shows whether these functions are what the running kernel has:";
-        findings.push(finding(FIDELITY_UNKNOWN, format!("{what}{}", list(&unknown))));
+        findings.push(finding(FIDELITY_UNKNOWN, format!("{what}{}", told(&unknown))));
     }
     Ok(findings)
 }
@@ -77,10 +77,15 @@ fn without_boot(facts: &Facts, mut reasons: Reasons) -> Reasons {
     reasons
 }
 
-fn list(reasons: &Reasons) -> String {
-    let mut text: String = reasons.iter().take(SHOWN).map(|(name, why)| format!("\n  {name}: {why}")).collect();
-    if reasons.len() > SHOWN {
-        text.push_str(&format!("\n  and {} more", reasons.len() - SHOWN));
+fn told(reasons: &Reasons) -> String {
+    list(&reasons.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>())
+}
+
+/// The first lines of a list, and how many more there are.
+pub fn list(lines: &[String]) -> String {
+    let mut text: String = lines.iter().take(SHOWN).map(|line| format!("\n  {line}")).collect();
+    if lines.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", lines.len() - SHOWN));
     }
     text
 }

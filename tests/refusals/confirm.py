@@ -150,13 +150,19 @@ def init_only(kernel, draw):
             yield "vmlinux", name
 
 
-def init_only_of_modules(kernel, draw):
+def of_modules(kernel, draw):
     for module in draw.sample(sorted(kernel.files), len(kernel.files)):
         code = kernel.running(module)
         for entry in code.functions:
             name = plain(code, entry)
-            if name and code.has_site(entry) and code.boot_ways(entry)[0]:
-                yield module, name
+            if name:
+                yield module, code, entry, name
+
+
+def init_only_of_modules(kernel, draw):
+    for module, code, entry, name in of_modules(kernel, draw):
+        if code.has_site(entry) and code.boot_ways(entry)[0]:
+            yield module, name
 
 
 def without_site(kernel, draw):
@@ -170,12 +176,9 @@ def without_site(kernel, draw):
 
 
 def without_site_of_modules(kernel, draw):
-    for module in draw.sample(sorted(kernel.files), len(kernel.files)):
-        code = kernel.running(module)
-        for entry in code.functions:
-            name = plain(code, entry)
-            if name and not code.has_site(entry) and any(code.ways_into(entry)):
-                yield module, name
+    for module, code, entry, name in of_modules(kernel, draw):
+        if not code.has_site(entry) and any(code.ways_into(entry)):
+            yield module, name
 
 
 WEAK_HEAD = re.compile(r"^(?:[\w *]+ )?(?:__weak|__attribute__\(\(weak\)\))[\w *]*?\b(\w+)\s*\(", re.M)
