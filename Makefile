@@ -71,10 +71,9 @@ fuzz: setup
 kills: setup
 	KLP_KILLS=$(N) KLP_AT_ONCE=8 $(CARGO) test --release --test faults
 
-# Random mutants of the modules whose mistakes would end up in a kernel, killed by tests that need none, all or a slice of them:
-# make mutants N=300 SEED=7 SLICE=1/4
+# Random mutants of the modules whose mistakes would end up in a kernel, killed by tests that need none: make mutants N=300 SEED=7
 mutants: setup
-	scripts/mutants $(N) $(SEED) $(SLICE)
+	scripts/mutants $(N) $(SEED)
 
 lint:
 	scripts/setup --lints

@@ -149,10 +149,6 @@ pub struct Affected {
 }
 
 impl Affected {
-    pub fn is_refused(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Refuse)
-    }
-
     /// Patched, affected and target functions.
     pub fn names(&self) -> BTreeSet<String> {
         let affected = self.affected.iter().map(|function| &function.name);

@@ -15,6 +15,8 @@ use crate::pipeline::Options;
 const NAME_LENGTH: usize = 55;
 
 #[derive(Args)]
+// clap makes a group of the struct's name, and so do those that this one is part of.
+#[group(skip)]
 pub(super) struct Request {
     /// Patch files in order; `-` is standard input
     pub(super) patches: Vec<PathBuf>,

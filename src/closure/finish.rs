@@ -18,17 +18,18 @@ impl Walk<'_, '_> {
     pub(super) fn finish(self) -> Closure {
         let mut used: BTreeSet<u32> = BTreeSet::new();
         let mut groups: BTreeMap<GroupId, CopiedGroup> = BTreeMap::new();
+        let written_out = self.written_out();
         for node in self.graph.node_weights() {
             if node.extent == Extent::Signature || !node.copied {
                 continue;
             }
-            let copied = groups.entry(node.group).or_insert_with(|| self.copied(node.group));
+            let copied = groups.entry(node.group).or_insert_with(|| self.copied(node.group, &written_out));
             used.extend(&copied.macros);
         }
         // Signatures become declarations, whose macros must be there too.
         let mut declaring = BTreeSet::new();
         for node in self.graph.node_weights().filter(|node| node.extent == Extent::Signature && node.copied) {
-            used.extend(self.copied(node.group).macros);
+            used.extend(self.copied(node.group, &BTreeSet::new()).macros);
             // One whose name a macro makes is declared by its tokens.
             if let Some(end) = node.signature_end.filter(|_| node.name_position.is_some()) {
                 let spelled = &self.unit.expansions[self.unit.expansions_in(node.position.order, end.order)];
@@ -136,11 +137,20 @@ impl Walk<'_, '_> {
         found
     }
 
-    fn copied(&self, id: GroupId) -> CopiedGroup {
+    /// Expansions within invocations that are written out: of their macros the module has nothing.
+    fn written_out(&self) -> BTreeSet<usize> {
+        let made = self.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole && node.is_made);
+        let made = made.filter_map(|node| node.made_by.as_ref());
+        made.flat_map(|out| self.unit.expansions_in(out.start.order, out.end.order)).collect()
+    }
+
+    /// `written_out`: expansions that the text no longer has.
+    fn copied(&self, id: GroupId, written_out: &BTreeSet<usize>) -> CopiedGroup {
         let (start, end) = self.outline.groups[id.0 as usize].text;
         let mut macros = BTreeSet::new();
         let mut direct_macros = BTreeSet::new();
-        for expansion in &self.unit.expansions[self.unit.expansions_in(start, end)] {
+        let stay = self.unit.expansions_in(start, end).filter(|index| !written_out.contains(index));
+        for expansion in stay.map(|index| &self.unit.expansions[index]) {
             macros.insert(expansion.macro_id.0);
             let by_copied = self.unit.expansions.get(expansion.parent as usize).is_none_or(|parent| {
                 let parent = &self.unit.reader.macros[parent.macro_id.0 as usize];

@@ -347,7 +347,8 @@ fn get<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
 
 /// Reads symbols as [`kallsyms_text`] writes them; nothing where a line is none, or there is no line.
 pub fn parse_kallsyms(text: &str) -> Option<Vec<Symbol>> {
-    let symbols: Option<Vec<Symbol>> = text.lines().map(kallsyms_line).collect();
+    // Not lines(), which takes a carriage return at a name's end away: whatever a name is, it comes back.
+    let symbols: Option<Vec<Symbol>> = text.split_terminator('\n').map(kallsyms_line).collect();
     symbols.filter(|symbols| !symbols.is_empty())
 }
 
@@ -463,6 +464,15 @@ mod tests {
         assert_eq!(kernel.hashes().unwrap().len(), 1);
         assert!(kernel.symbols("kvm").unwrap_err().to_string().contains("without its modules"));
         assert!(kernel.exports().unwrap_err().to_string().contains("Module.symvers"));
+    }
+
+    #[test]
+    fn symbols_of_any_name_come_back() {
+        let symbol = |name: &str| Symbol { name: name.into(), address: 3, kind: 't', section: 0 };
+        for names in [["a", "b"], ["a b", "_R"], ["a\t\r", "\r"]] {
+            let symbols = names.map(symbol).to_vec();
+            assert_eq!(parse_kallsyms(&kallsyms_text(&symbols)), Some(symbols));
+        }
     }
 
     #[test]

@@ -1,0 +1,6 @@
+#ifndef _LINUX_KCONFIG_H
+#define _LINUX_KCONFIG_H
+#define CONFIG_X86_64 1
+#define CONFIG_LIVEPATCH 1
+#define CONFIG_MODULES 1
+#endif
