@@ -21,6 +21,7 @@ use crate::finding::{
     SYMBOL_UNRESOLVED, TAIL_JUMP, TARGETS_UNKNOWN, WRITABLE_OBJECT, io, refuse,
 };
 use crate::kernel::Kernel;
+use crate::kernel::modules::THIS_MODULE;
 use crate::link::SHN_LIVEPATCH;
 use crate::link::symbols_file::VMLINUX;
 use crate::object::sound;
@@ -242,7 +243,7 @@ fn objects(
         let base = base_name(without_prefix(name));
         // What tells the kernel about the module, and what is gone once it is loaded, is nobody's copy.
         let told = [".modinfo", "__versions", ".note", ".init", ".exit", ".orc"];
-        let own = name == "__this_module" || told.iter().any(|prefix| section_name.starts_with(prefix));
+        let own = name == THIS_MODULE || told.iter().any(|prefix| section_name.starts_with(prefix));
         // The running kernel's own object is behind it.
         let is_klp_pointer = symbol.size() == 8 && klp_places.contains(&(index.0, symbol.address()));
         if own || is_klp_pointer || in_tables(index.0, symbol.address()) || is_thrown_away(base) {

@@ -2,7 +2,7 @@
 //! against the module's file: what Kbuild did with other sources, flags or lists of symbols, or somebody to the file later,
 //! is seen by what differs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
@@ -65,9 +65,10 @@ pub fn differences(ko: &[u8], name: &str, objects: &[(&str, &[u8])], entries: &[
 
 /// The names that `link` gives to what klp.symbols lists.
 fn link(facts: &mut Facts, entries: &[Entry]) {
+    let entries: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.c_name.as_str(), entry)).collect();
     for relocation in facts.sections.iter_mut().flat_map(|section| section.relocations.values_mut()) {
         if let Place::Elsewhere(symbol, _) = &mut relocation.place
-            && let Some(entry) = entries.iter().find(|entry| entry.c_name == *symbol)
+            && let Some(entry) = entries.get(symbol.as_str())
         {
             *symbol = entry.klp_name();
         }

@@ -9,6 +9,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarge
 use crate::check;
 use crate::finding::{KERNEL_INVALID, Result, io, refuse};
 use crate::kernel::Kernel;
+use crate::kernel::modules::THIS_MODULE;
 
 /// A place in a section.
 pub type At = (usize, u64);
@@ -199,9 +200,6 @@ pub fn named_objects(fields: &Fields) -> Option<BTreeSet<String>> {
 
 /// Names are shorter (KSYM_NAME_LEN of include/linux/kallsyms.h); a longer one is cut, and then names nothing.
 const LONGEST: usize = 512;
-
-/// include/linux/export.h.
-const THIS_MODULE: &str = "__this_module";
 
 fn follow(fields: &Fields, sizes: Sizes, objects: At, found: &mut Tables) {
     let mut at = objects;

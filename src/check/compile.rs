@@ -8,6 +8,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use crate::finding::{Error, Finding, KERNEL_INVALID, MODULE_DOES_NOT_COMPILE, Result, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
+use crate::kernel::modules::THIS_MODULE;
 use crate::process::Program;
 
 /// The command that compiles a module's source as Kbuild will: the unit's own flags, outside of the tree, as a module.
@@ -140,9 +141,6 @@ pub fn builtins(error: &Error) -> BTreeSet<String> {
     let named = parts.filter_map(|part| part.split_once("' declared as non-function"));
     named.map(|(name, _)| name.to_string()).collect()
 }
-
-/// What THIS_MODULE is the address of, in a module (include/linux/export.h).
-pub const THIS_MODULE: &str = "__this_module";
 
 fn references(file: &object::File<'_>) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

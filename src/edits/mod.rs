@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, TextDiff, capture_diff_slices};
 
+use crate::link::symbols_file::{self, SYMBOLS};
+
 use pieces::{Kind, Piece};
 
 /// Words around a difference that are shown with it.
@@ -106,12 +108,9 @@ pub fn changes(
     (changes, renamed)
 }
 
-/// The module's list of symbols (see [`crate::link::symbols_file`]).
-const SYMBOLS: &str = "klp.symbols";
-
 /// C names of klp.symbols that stand for what another one stood for.
 fn renamed_symbols(old: &str, new: &str) -> BTreeMap<String, String> {
-    let entries = |text: &str| crate::link::symbols_file::parse(text, SYMBOLS).0;
+    let entries = |text: &str| symbols_file::parse(text, SYMBOLS).0;
     let (old, new) = (entries(old), entries(new));
     let gone = old.iter().filter(|entry| new.iter().all(|other| other.c_name != entry.c_name));
     gone.filter_map(|entry| {

@@ -12,6 +12,9 @@ use crate::kernel::symvers::module_name;
 use crate::object::sound;
 use crate::process::Program;
 
+/// What THIS_MODULE is the address of, in a module (include/linux/export.h).
+pub const THIS_MODULE: &str = "__this_module";
+
 /// The modules below a folder (`lib/modules/RELEASE`), by the kernel's name of each.
 #[derive(Debug, Default)]
 pub struct Modules {

@@ -22,6 +22,7 @@ use crate::finding::{
     Error, Finding, KLP_OBJECT_NOT_PATCHED, KLP_RELA_SECTION, KLP_SYMBOL_UNUSED, MODULE_ALREADY_LINKED, MODULE_INVALID,
     MODULE_LINK_STALE, Result, SYMBOL_UNRESOLVED, Severity, io,
 };
+use crate::kernel::modules::THIS_MODULE;
 use crate::object::sound;
 use crate::scratch;
 use symbols_file::{Entry, VMLINUX};
@@ -236,7 +237,7 @@ fn already_linked(module: &Module, entries: &[Entry], name: &str) -> Result<Link
 fn unresolved(module: &Module, entries: &[Entry], name: &str) -> Vec<Finding> {
     let Some(versions) = &module.versions else { return Vec::new() };
     // As ignore_undef_symbol() in scripts/mod/modpost.c.
-    let ignored = ["__this_module", "_GLOBAL_OFFSET_TABLE_"];
+    let ignored = [THIS_MODULE, "_GLOBAL_OFFSET_TABLE_"];
     let listed: BTreeSet<&str> = entries.iter().map(|e| e.c_name.as_str()).chain(ignored).collect();
     let left = module.undefined.iter().filter(|symbol| !listed.contains(symbol.as_str()));
     left.filter_map(|symbol| {

@@ -15,6 +15,9 @@ use std::path::Path;
 
 use crate::finding::{Error, Finding, KLP_SYMBOL_EXPORTED, KLP_SYMBOLS_INVALID, Result, io};
 
+/// The name of the file.
+pub const SYMBOLS: &str = "klp.symbols";
+
 /// The object whose symbols need no loaded module.
 pub const VMLINUX: &str = "vmlinux";
 

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use petgraph::graph::NodeIndex;
 
 use crate::audit::landing;
-use crate::check::{Compiled, THIS_MODULE};
+use crate::check::Compiled;
 use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{self, Finding, Result, SYMBOLS_UNSUPPORTED};
 use crate::kernel::Kernel;
+use crate::kernel::modules::THIS_MODULE;
 use crate::link::symbols_file::VMLINUX;
 use crate::linkage::events;
 use crate::linkage::pointers::{self, Pointer, Symbols, Wanted};

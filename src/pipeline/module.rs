@@ -10,7 +10,7 @@ use crate::closure::Closure;
 use crate::finding::{Finding, KERNEL_INVALID, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
-use crate::link::symbols_file::{self, VMLINUX};
+use crate::link::symbols_file::{self, SYMBOLS, VMLINUX};
 use crate::linkage::pointers::{self, Features, Symbols};
 use crate::linkage::{self, External};
 use crate::parallel::{join, try_map};
@@ -114,7 +114,7 @@ pub fn rendered(
     files
         .push(("Makefile".into(), render::makefile(name, &options.kernel, compiler, options.symbols, &options.house)?));
     if options.symbols == Symbols::KlpReloc {
-        files.push(("klp.symbols".into(), symbols_file::render(&entries)));
+        files.push((SYMBOLS.into(), symbols_file::render(&entries)));
     }
     Ok(Module { files })
 }

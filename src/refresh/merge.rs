@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use similar::{ConflictStyle, MergeResolution, TextMerge};
 
 use crate::edits::pieces::{self, Kind};
-use crate::link::symbols_file::{self, Entry};
+use crate::link::symbols_file::{self, Entry, SYMBOLS};
 
 /// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +20,6 @@ pub enum Outcome {
     /// That many places are left to the person.
     Conflicts(usize),
 }
-
-/// The module's list of symbols.
-pub const SYMBOLS: &str = "klp.symbols";
 
 /// Merges; `None` is a file that isn't there.
 pub fn merge(name: &str, pristine: Option<&str>, edited: Option<&str>, new: Option<&str>) -> (Option<String>, Outcome) {

@@ -311,8 +311,7 @@ pub fn joined(words: &[String]) -> String {
         let tight = text.is_empty()
             || matches!(word.as_str(), ")" | "," | "]" | "[" | ";")
             || matches!(before, "(" | "[")
-            || (before == "*" && word != "*" && (is_identifier(word.as_bytes()) || word == ")"))
-            || (before == "*" && word == "*")
+            || (before == "*" && (word == "*" || is_identifier(word.as_bytes())))
             || (word == "(" && is_identifier(before.as_bytes()) && !is_type_word(before))
             || (word == "(" && before == ")");
         if !tight {
@@ -356,6 +355,7 @@ mod tests {
             ("static void (*handler[3])(int a)", "void (*handler[3])(int a)"),
             ("static struct foo *lookup(struct net *net /* why */)", "struct foo *lookup(struct net *net)"),
             ("static DEFINE(x) __read_mostly", "DEFINE(x)"),
+            ("struct a * (*next)(struct a * * , char * const)", "struct a * (*next)(struct a **, char *const)"),
         ];
         for (source, expected) in cases {
             assert_eq!(joined(&source_words(source)), expected);
@@ -370,9 +370,31 @@ mod tests {
 
     #[test]
     fn declarators_are_told_apart() {
-        let tokens: Vec<&str> = "a = f ( 1 , 2 ) , * b , c [ 4 ] = { 1 , 2 } ;".split(' ').collect();
+        let tokens: Vec<&str> = "a = f ( 1 , 2 ) , * b , c [ 4 ] = { 1 , 2 } , d = { . x = 1 } ;".split(' ').collect();
         let found: Vec<String> = declarators(&tokens).iter().map(|words| words.join(" ")).collect();
-        assert_eq!(found, ["a", "* b", "c [ 4 ]"]);
+        assert_eq!(found, ["a", "* b", "c [ 4 ]", "d"]);
+    }
+
+    #[test]
+    fn a_type_and_its_objects_are_told_apart() {
+        let cases = [
+            ("struct a { int n; } x, *y;\n", "struct a { int n; }"),
+            ("static struct a {\n\tint (*n)(int);\n} *x, (*y)(void);\n", "struct a {\n\tint (*n)(int);\n}"),
+            ("static struct a { struct b { int x; } n; } (*y)[2];\n", "struct a { struct b { int x; } n; }"),
+            (
+                "const union a { int n; } __aligned(sizeof(int)) x = { 1 };\n",
+                "union a { int n; } __aligned(sizeof(int))",
+            ),
+            ("enum { x1, y1 } * x;\n", "enum { x1, y1 }"),
+        ];
+        for (text, of_type) in cases {
+            let (keyword, objects) = parts_of(text, &BTreeSet::from(["x", "y"])).unwrap();
+            assert_eq!(&text[keyword..objects.start], of_type);
+            assert_eq!(&text[objects.end..], ";\n");
+        }
+        for text in ["struct a { int x; };\n", "struct a { int n; } z;\n", "int x;\n", "struct a }) x;\n"] {
+            assert!(parts_of(text, &BTreeSet::from(["x", "y"])).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -309,3 +309,17 @@ pub(super) fn is_static(closure: &Closure, node: &Node) -> bool {
         text.is_some_and(|text| text == "static")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_whole_and_in_their_range() {
+        let text = "static int statically, static  x";
+        assert_eq!(word_in(text, 0..text.len(), "static"), Some(0..7));
+        assert_eq!(word_in(text, 3..text.len(), "static"), Some(23..31));
+        assert_eq!(word_in(text, 7..20, "static"), None);
+        assert_eq!(word_in(text, 0..99, "static"), None);
+    }
+}

@@ -82,3 +82,23 @@ fn expansion(closure: &Closure, (node, out): (&Node, &WrittenOut), naming: &Nami
     }
     layout::laid_out(&words, 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_inline_adds_is_left_out_behind_it() {
+        let of = |text: &str| {
+            let mut words: Vec<String> = text.split(' ').map(str::to_string).collect();
+            without_inlines_own(&mut words);
+            words.join(" ")
+        };
+        let added = "__attribute__ ( ( __gnu_inline__ ) ) __attribute__ ( ( __unused__ ) )";
+        assert_eq!(of(&format!("static inline {added} int f ( void )")), "static inline int f ( void )");
+        let other = "static inline __attribute__ ( ( __always_inline__ ) ) int f ( void )";
+        assert_eq!(of(other), other);
+        let apart = format!("static {added} int f ( void ) inline");
+        assert_eq!(of(&apart), apart);
+    }
+}

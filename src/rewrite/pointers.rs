@@ -110,3 +110,18 @@ pub fn is_shadowed(closure: &Closure, name: &str) -> bool {
         others.count() > usize::from(defines)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn initialisers_of_static_variables_end_with_them() {
+        let has = |text: &str| in_static(&text.split(' ').collect::<Vec<_>>(), "x");
+        assert!(has("{ static int * p = & x ; }"));
+        assert!(has("{ static struct a p [ ] = { { . f = ( 1 ) } , { . f = x } } ; }"));
+        assert!(!has("{ static int p [ ] = { ( 1 ) } ; q = x ; }"));
+        assert!(!has("{ static int p [ x ] ; int q = x ; }"));
+        assert!(!has("{ int * p = & x ; static int q = 1 ; }"));
+    }
+}

@@ -12,7 +12,7 @@ use crate::folder::Folder;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::symbols::Symbol;
-use crate::link::symbols_file::{self, Entry, VMLINUX};
+use crate::link::symbols_file::{self, Entry, SYMBOLS, VMLINUX};
 use crate::object::layout;
 use crate::parallel::try_map;
 use crate::pipeline::Plan;
@@ -108,9 +108,6 @@ pub fn externals(
     }
     Ok(entries)
 }
-
-/// The module's list of symbols.
-pub const SYMBOLS: &str = "klp.symbols";
 
 fn exported(kernel: &Kernel) -> Result<BTreeSet<String>> {
     let exports = kernel.exports()?.iter().filter(|(_, export)| export.object == VMLINUX);

@@ -8,11 +8,10 @@ use crate::audit::tables::{self, Fields, Hook, Sizes};
 use crate::check::Compiled;
 use crate::finding::{AMBIGUOUS_SYMBOL, Finding, KLP_OBJECT_NOT_PATCHED, Result, TARGETS_EDITED, TARGETS_UNKNOWN};
 use crate::kernel::Kernel;
-use crate::link::symbols_file::{Entry, VMLINUX};
+use crate::link::symbols_file::{Entry, SYMBOLS, VMLINUX};
 use crate::pipeline::parts::Part;
 
 use super::Checked;
-use super::externals::SYMBOLS;
 
 /// Reads the tables from the compiled objects, and says where they are wrong.
 pub fn targets(
