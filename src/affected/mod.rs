@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::finding::{
     CODE_CHANGED, COLD_PART, DATA_CHANGED, DATA_READ_ONLY, DATA_RESIZED, FOLDED_FUNCTION, Finding, INIT_CODE,
-    INIT_ONLY, NO_CODE_CHANGE, NO_FTRACE_SITE, NOT_EMITTED, Severity,
+    INIT_ONLY, NO_CODE_CHANGE, NO_FTRACE_SITE, NOT_EMITTED, Severity, WEAK_OVERRIDDEN,
 };
 use crate::kernel::symbols::SymbolTable;
 use crate::object::compare::{self, Difference};
@@ -208,6 +208,7 @@ pub fn affected(input: &Input<'_>) -> Affected {
     let mut search = Search::new(input, reasons);
     search.run(&candidates);
     findings.append(&mut search.findings);
+    note_overridden(&mut search, &mut findings);
     if !search.blocked.is_empty() {
         findings.push(blocked_finding(&search));
     }
@@ -327,6 +328,20 @@ fn blocked_finding(search: &Search<'_>) -> Finding {
         "\n  make the change by hand in functions on the way that can be hooked, or in those that install the pointers",
     );
     Finding::new(NO_FTRACE_SITE, message)
+}
+
+/// What never runs needs no replacement, beside something that does.
+fn note_overridden(search: &mut Search<'_>, findings: &mut Vec<Finding>) {
+    for (name, refused) in std::mem::take(&mut search.overridden) {
+        if search.targets.is_empty() {
+            findings.extend(refused);
+            continue;
+        }
+        let message = format!(
+            "{name} has the old code too and is weak here; the running kernel has another object's {name}, so that this one never runs"
+        );
+        findings.push(Finding { severity: Severity::Note, ..Finding::new(WEAK_OVERRIDDEN, message) });
+    }
 }
 
 fn note_boot(search: &Search<'_>, findings: &mut Vec<Finding>) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::finding::{Error, Finding};
+use crate::finding::{Error, Finding, WEAK_OVERRIDDEN};
 use crate::object::facts::{Binding, Facts, FunctionId, Holder};
 use crate::object::layout;
 
@@ -19,6 +19,8 @@ pub(super) struct Search<'a> {
     pub blocked: BTreeMap<String, Vec<String>>,
     /// Functions that only run at boot, load or unload.
     pub boot: BTreeSet<String>,
+    /// Functions whose code here never runs, for the running kernel has another object's: what forbids to hook them.
+    pub overridden: BTreeMap<String, Vec<Finding>>,
     pub findings: Vec<Finding>,
     queue: VecDeque<String>,
 }
@@ -32,6 +34,7 @@ impl<'a> Search<'a> {
             targets: BTreeMap::new(),
             blocked: BTreeMap::new(),
             boot: BTreeSet::new(),
+            overridden: BTreeMap::new(),
             findings: Vec::new(),
             queue: VecDeque::new(),
         }
@@ -67,11 +70,24 @@ impl<'a> Search<'a> {
                     let name = self.defined_name(id, name);
                     self.targets.insert(name, sympos.position);
                 }
+                Err(Error::Refused(findings)) if self.never_runs(id) && !self.input.patched.contains(name) => {
+                    self.overridden.insert(name.to_string(), findings);
+                }
                 Err(Error::Refused(findings)) => self.findings.extend(findings),
             }
             return;
         }
         self.climb(name, id, obstacle);
+    }
+
+    /// Is all that a function is called by another object's in the running kernel? A local name would be this object's own way
+    /// to it: GCC makes one where it lets a function that is equal jump there.
+    fn never_runs(&self, id: FunctionId) -> bool {
+        let Input { layout, symbols, .. } = self.input;
+        self.facts().function(id).names().all(|name| match layout::sympos(name, true, self.facts(), layout, symbols) {
+            Ok(_) => false,
+            Err(Error::Refused(findings)) => findings.iter().all(|finding| finding.id == WEAK_OVERRIDDEN),
+        })
     }
 
     /// Of several names of one address, the one that the patched source defines a function by: a patched one first, then

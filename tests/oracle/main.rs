@@ -32,7 +32,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Each group uses all cores by itself.
     arguments.test_threads = Some(1);
-    let csmith = number("KLP_ORACLE_CSMITH", 80);
+    let csmith = number("KLP_ORACLE_CSMITH", 50);
     let own = number("KLP_ORACLE_OWN", 100);
     let group = |name: &'static str, count: u64, mode: Mode, make: Make| {
         Trial::test(name, move || {
@@ -95,7 +95,7 @@ impl Figures {
         let skipped: u64 = self.skipped.values().sum();
         // Of csmith's programs under 10 % may be skipped; the generator here makes what is refused on purpose.
         let most = if name.starts_with("csmith") { 10 } else { 20 };
-        if self.programs >= 100 && skipped * 100 >= self.programs * most {
+        if self.programs >= 50 && skipped * 100 >= self.programs * most {
             return Err(format!("{skipped} of {} programs are skipped", self.programs).into());
         }
         Ok(())
