@@ -167,7 +167,7 @@ registry! {
     OBJECT_INVALID Refuse "object-invalid" "An object file of the kernel's own build can't be read; only x86-64 ELF objects can."
     SYMBOL_MISSING Refuse "symbol-missing" "The running kernel has no symbol of this name in the object; is it the kernel that the sources are of?"
     AMBIGUOUS_SYMBOL Refuse "ambiguous-symbol" "The running kernel has several symbols of this name and the object's layout doesn't tell which is meant; patch a caller or rename by hand."
-    WEAK_OVERRIDDEN Refuse "weak-overridden" "The function is weak and the running kernel has another object's version; hooking its name would replace that one. Patch the architecture's version."
+    WEAK_OVERRIDDEN Refuse "weak-overridden" "The function is weak and the running kernel has another object's version; hooking its name would replace that one. Patch the architecture's version. Where other functions are replaced too and only GCC's own copying brings this one in, it is a note: it never runs."
     NO_FTRACE_SITE Refuse "no-ftrace-site" "Somewhere on the way up from the changed code there is nobody to hook: a function without ftrace site is called through a pointer or from other files. Patch the callers by hand."
     INIT_ONLY Refuse "init-only" "The change only concerns code that runs while booting, loading or unloading: a livepatch comes too late."
     INIT_CODE Warning "init-code" "A part of the change only concerns code that runs while booting, loading or unloading; that part has no effect on a running kernel."

@@ -141,22 +141,10 @@ fn trial(
         let folder = scratch.path().join(name.replace("::", "-"));
         std::fs::create_dir(&folder)?;
         for input in &inputs {
-            copy(input, &folder)?;
+            session::copy(input, &folder)?;
         }
         session::run(&text, &folder, &kernel.descriptor.release).map_err(Failed::from)
     })
-}
-
-/// Copies a file, or the files of a folder.
-fn copy(input: &Path, folder: &Path) -> std::io::Result<()> {
-    let files = match input.is_dir() {
-        true => std::fs::read_dir(input)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?,
-        false => vec![input.to_path_buf()],
-    };
-    for file in files.into_iter().filter(|file| file.is_file() && !file.ends_with("session.txt")) {
-        std::fs::copy(&file, folder.join(file.file_name().unwrap_or_default()))?;
-    }
-    Ok(())
 }
 
 /// The documentation of livepatch.json holds for a real one.

@@ -85,10 +85,7 @@ fn trial(folder: PathBuf, own: &Arc<Own>) -> Trial {
         let scratch = own.scratch.path().join(&name);
         std::fs::create_dir(&scratch)?;
         for input in [&folder, &root().join("demo")] {
-            for file in std::fs::read_dir(input)? {
-                let file = file?.path();
-                std::fs::copy(&file, scratch.join(file.file_name().unwrap()))?;
-            }
+            session::copy(input, &scratch)?;
         }
         let text = std::fs::read_to_string(folder.join("session.txt"))?;
         session::run_with(&text, &scratch, &own.release, &own.environment).map_err(Failed::from)

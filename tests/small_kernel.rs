@@ -134,10 +134,7 @@ fn trial(folder: PathBuf, built: Arc<tempfile::TempDir>) -> Trial {
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
     Trial::test(format!("small-kernel::{name}"), move || {
         let scratch = tempfile::tempdir()?;
-        for file in fs::read_dir(&folder)? {
-            let file = file?.path();
-            fs::copy(&file, scratch.path().join(file.file_name().unwrap()))?;
-        }
+        session::copy(&folder, scratch.path())?;
         let text = fs::read_to_string(folder.join("session.txt"))?;
         let environment =
             [("KERNEL", built.path().join("kernel.json")), ("KLP_EXTRACT_CACHE", scratch.path().join("cache"))];

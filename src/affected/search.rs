@@ -70,7 +70,7 @@ impl<'a> Search<'a> {
                     let name = self.defined_name(id, name);
                     self.targets.insert(name, sympos.position);
                 }
-                Err(Error::Refused(findings)) if self.never_runs(id) && !self.input.patched.contains(name) => {
+                Err(Error::Refused(findings)) if !self.input.patched.contains(name) && self.never_runs(id) => {
                     self.overridden.insert(name.to_string(), findings);
                 }
                 Err(Error::Refused(findings)) => self.findings.extend(findings),

@@ -51,6 +51,18 @@ pub fn parse(text: &str) -> Vec<Step> {
     steps
 }
 
+/// Copies a session's input, a file or the files of a folder, into the folder where the session runs.
+pub fn copy(input: &Path, folder: &Path) -> std::io::Result<()> {
+    let files = match input.is_dir() {
+        true => std::fs::read_dir(input)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?,
+        false => vec![input.to_path_buf()],
+    };
+    for file in files.into_iter().filter(|file| file.is_file() && !file.ends_with("session.txt")) {
+        std::fs::copy(&file, folder.join(file.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
 /// The sessions of a page: its blocks marked `console`, as one.
 pub fn of_page(markdown: &str) -> String {
     let mut text = String::new();
