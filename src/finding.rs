@@ -139,7 +139,7 @@ registry! {
     THIS_MODULE Refuse "this-module" "New data, or an inline function that can't be copied, names THIS_MODULE: would that be the livepatch or the module that is patched? Copied code keeps the patched one (none in vmlinux). Write the module that is meant by hand."
     ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
     ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."
-    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two symbols of the running kernel, or for two functions that a macro names; make two livepatches, or rename by hand."
+    NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two symbols of the running kernel where a header declares it, or for two functions that a macro names; make two livepatches, or rename by hand."
     CONFIG_INVALID Refuse "config-invalid" "A klp-extract.toml can't be read, or has a key or a value that means nothing; `klp-extract config --show-origin` lists what is set, and where."
     // A module that was edited by hand (`check`, `refresh`).
     PRISTINE_INVALID Refuse "pristine-invalid" "The pristine text or the patches beside a module (`.pristine/`), or its livepatch.json, are missing or were changed, so that nobody can tell what the hand has changed. Restore them, or create the module again and move the edits there."

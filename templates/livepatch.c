@@ -27,9 +27,11 @@ static int {{ object.symbol }}_pre_patch(struct klp_object *obj)
 {
 {%- if object.srcversion %}
 	const char *srcversion = obj->mod->srcversion;
-{% endif %}
+{%- endif %}
 {%- if object.finders %}
 	int err;
+{%- endif %}
+{%- if object.srcversion or object.finders %}
 {% endif %}
 {%- for suffix in object.takers %}
 	klpe_take{{ suffix }}(obj->mod);

@@ -16,7 +16,7 @@ use crate::closure::{Closure, Node, switches};
 use crate::finding::{Finding, Result, TOKENS_DIFFER};
 use crate::kernel::command::CompileCommand;
 use crate::linkage::events;
-use crate::rewrite::Naming;
+use crate::rewrite::{Naming, before_macros};
 use crate::unit;
 use crate::unit::expand::Expanded;
 use crate::unit::groups::{Outline, StatementId};
@@ -53,7 +53,7 @@ pub fn compare(
     let packs = pragmas::pragmas(module, outline).packs;
     let mut renamed = naming.renamed(closure);
     renamed.extend(by_hand.iter().map(|(old, new)| (old.clone(), new.clone())));
-    let tracepoints = events::groups(closure);
+    let (tracepoints, before_macros) = (events::groups(closure), before_macros(closure));
     let calls = closure.renamed_calls();
     let mut validation = Validation::default();
     for index in closure.graph.node_indices() {
@@ -83,7 +83,7 @@ pub fn compare(
             continue;
         }
         let new = alone.then_some((name.as_str(), key.0.as_str()));
-        let below = node.copied && !tracepoints.contains(&node.group);
+        let below = node.copied && !before_macros.contains(&index);
         let mut expected = expected(closure, (node, below), new, &renamed, (naming, &calls));
         if node.copied && node.extent == Extent::Signature && node.is_mixed && !closure.has_used_objects(index) {
             expected = type_alone(expected);

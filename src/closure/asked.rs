@@ -14,13 +14,13 @@ const NOT_CARRIED: &[&str] = &[
     "DISABLE_BRANCH_PROFILING",
 ];
 
-/// Finds them among the macros that the unit's own files define, by their numbers. `used` are the macros that the module's text
-/// uses, those of headers among them, and `declared` the functions and objects that it uses of headers.
+/// Finds them among the macros that the unit's own files define, by their numbers. `used` are those that the module has anyway,
+/// `wanted` the names of the macros, functions and objects that it uses of headers.
 pub(super) fn asked(
     unit: &Expanded,
     places: &Places,
     used: &BTreeSet<u32>,
-    declared: &BTreeSet<&str>,
+    wanted: &BTreeSet<&str>,
 ) -> BTreeSet<u32> {
     let reader = &unit.reader;
     let last = reader.includes.iter().filter(|include| places.is_public(include.file.0)).map(|include| include.offset);
@@ -37,17 +37,13 @@ pub(super) fn asked(
     if candidates.is_empty() {
         return found;
     }
-    let mut wanted = declared.clone();
-    let used_names: Vec<String> =
-        used.iter().map(|id| unit.interner().string(reader.macros[*id as usize].name)).collect();
-    wanted.extend(used_names.iter().map(String::as_str));
     let mut seen = BTreeSet::new();
     for include in reader.includes.iter().filter(|include| places.is_public(include.file.0)) {
         if !seen.insert(include.file.0) {
             continue;
         }
         let text = places.text(include.file.0);
-        for name in deciding(&String::from_utf8_lossy(&text), &candidates, &wanted) {
+        for name in deciding(&String::from_utf8_lossy(&text), &candidates, wanted) {
             let defined = candidates[name].iter();
             found.extend(defined.filter(|id| reader.macros[**id as usize].start < include.offset));
         }

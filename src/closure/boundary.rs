@@ -11,7 +11,8 @@ use crate::unit::live::{self, Extent, Selection};
 use crate::unit::names::{self, Role};
 use crate::unit::place::Places;
 
-use super::{Scope, late};
+use super::late::{self, Behind};
+use super::Scope;
 
 /// The boundary of one unit's closure.
 pub struct Boundary<'a> {
@@ -22,7 +23,7 @@ pub struct Boundary<'a> {
     /// Names of static data that no object file has.
     dissolved: BTreeSet<Symbol>,
     /// See [`late::behind`]; of the kernel alone.
-    pub(super) behind: BTreeMap<u32, Vec<StatementId>>,
+    pub(super) behind: BTreeMap<u32, Behind>,
 }
 
 impl<'a> Boundary<'a> {

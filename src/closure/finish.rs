@@ -29,10 +29,12 @@ impl Walk<'_, '_> {
         // Signatures become declarations, whose macros must be there too.
         let mut declaring = BTreeSet::new();
         for node in self.graph.node_weights().filter(|node| node.extent == Extent::Signature && node.copied) {
-            used.extend(self.copied(node.group, &BTreeSet::new()).macros);
+            let (start, end) = self.outline.groups[node.group.0 as usize].text;
+            let (start, end) = node.signature_end.map_or((start, end), |end| (node.position.order, end.order));
+            let spelled = &self.unit.expansions[self.unit.expansions_in(start, end)];
+            used.extend(spelled.iter().map(|expansion| expansion.macro_id.0));
             // One whose name a macro makes is declared by its tokens.
-            if let Some(end) = node.signature_end.filter(|_| node.name_position.is_some()) {
-                let spelled = &self.unit.expansions[self.unit.expansions_in(node.position.order, end.order)];
+            if node.signature_end.is_some() && node.name_position.is_some() {
                 let stay = spelled.iter().filter(|expansion| !self.is_left_out(expansion));
                 declaring.extend(stay.map(|expansion| expansion.macro_id.0));
             }
@@ -96,8 +98,13 @@ impl Walk<'_, '_> {
     /// See [`Closure::asked`].
     fn asked(&self, used: &BTreeSet<u32>) -> BTreeSet<u32> {
         let of_headers = self.graph.node_weights().filter(|node| !node.copied).flat_map(|node| &node.names);
-        let declared = of_headers.filter(|(_, role)| role.is_object()).map(|(name, _)| name.as_str()).collect();
-        asked::asked(self.unit, self.places, used, &declared)
+        let declared = of_headers.filter(|(_, role)| role.is_object()).map(|(name, _)| name.as_str());
+        let macros = used.iter().map(|id| &self.unit.reader.macros[*id as usize]);
+        let macros = macros.filter(|definition| self.places.is_public(definition.file.0));
+        let macros: Vec<String> = macros.map(|definition| self.unit.interner().string(definition.name)).collect();
+        // Hidden ones are copied, and wanted of no header.
+        let macros = macros.iter().filter(|name| !self.scope.hidden.contains(*name)).map(String::as_str);
+        asked::asked(self.unit, self.places, used, &declared.chain(macros).collect())
     }
 
     /// See [`Closure::undefined`].

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
+use rustc_hash::FxHashMap;
 
 use crate::unit::expand::Expanded;
 use crate::unit::groups::{GroupId, Outline, StatementId};
@@ -15,15 +16,52 @@ use super::boundary::Boundary;
 use super::walk::Walk;
 use super::{Edge, EdgeKind};
 
-/// By public header: its statements that stand behind some of a file that is copied from.
-pub(super) fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Vec<StatementId>> {
+/// What a header has in its text that only files which are copied from have declared before.
+#[derive(Default)]
+pub(super) struct Behind {
+    /// Its statements that stand behind some of such a file.
+    statements: Vec<StatementId>,
+    tags: Vec<Tag>,
+}
+
+/// A struct or union that a header names in a parameter list first, where that declares another type than the callers' (C11
+/// 6.2.1).
+struct Tag {
+    name: Symbol,
+    is_union: bool,
+    token: u32,
+    /// Has text that is copied named it first of all?
+    is_own: bool,
+}
+
+/// By public header that stands behind some of a file that is copied from.
+pub(super) fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Behind> {
     let file = |statement: &StatementId| places.file(unit.start_of(outline.statements[statement.0 as usize].start));
     let all = (0..outline.statements.len() as u32).map(StatementId);
-    let mut found: BTreeMap<u32, Vec<StatementId>> = BTreeMap::new();
-    for statement in all.skip_while(|statement| places.is_public(file(statement))) {
+    let mut found: BTreeMap<u32, Behind> = BTreeMap::new();
+    let words = [&b"struct"[..], b"union"].map(|word| unit.interner().find(word));
+    let is_tag = |pair: &[Symbol]| words.contains(&Some(pair[0]));
+    // By tag: has text that is copied named it first?
+    let mut own: FxHashMap<Symbol, bool> = FxHashMap::default();
+    let mut seen: BTreeSet<(u32, Symbol)> = BTreeSet::new();
+    let mut begun = false;
+    for statement in all {
         let file = file(&statement);
-        if places.is_public(file) {
-            found.entry(file).or_default().push(statement);
+        let is_public = places.is_public(file);
+        begun |= !is_public;
+        let tokens = outline.statements[statement.0 as usize].tokens();
+        let mentions = (tokens.start + 1..tokens.end).filter(|at| is_tag(&outline.symbols[at - 1..=*at]));
+        for at in mentions {
+            let name = outline.symbols[at];
+            let is_own = *own.entry(name).or_insert(!is_public);
+            let is_first = is_public && begun && seen.insert((file, name));
+            if is_first && outline.is_parameter(unit, statement, at as u32) {
+                let is_union = Some(outline.symbols[at - 1]) == words[1];
+                found.entry(file).or_default().tags.push(Tag { name, is_union, token: at as u32, is_own });
+            }
+        }
+        if is_public && begun {
+            found.entry(file).or_default().statements.push(statement);
         }
     }
     found
@@ -38,7 +76,7 @@ impl Boundary<'_> {
     /// What a header must find before it, with the words that name it; nothing, where other public headers have it all.
     pub(super) fn types_for(&self, header: u32) -> BTreeMap<StatementId, Symbol> {
         let mut found = BTreeMap::new();
-        for statement in self.behind.get(&header).into_iter().flatten() {
+        for statement in self.behind.get(&header).into_iter().flat_map(|behind| &behind.statements) {
             for index in self.outline.statements[statement.0 as usize].tokens() {
                 let symbol = self.outline.symbols[index];
                 let is_type = |role: Role| matches!(role, Role::Typedef | Role::Enumerator);
@@ -92,10 +130,15 @@ impl Walk<'_, '_> {
                 continue;
             }
             let types = self.boundary.types_for(file);
-            if types.is_empty() {
+            let tags = self.boundary.behind.get(&file).map_or(&[][..], |behind| &behind.tags);
+            if types.is_empty() && !tags.iter().any(|tag| tag.is_own) {
                 continue;
             }
             self.late.insert(file);
+            // Those of other headers too: the module may include none that names it.
+            for tag in tags {
+                self.mentions.add(tag.name, tag.is_union, true, tag.token);
+            }
             // Those that other headers have come with them.
             for (statement, symbol) in types {
                 if !self.by_statement.contains_key(&statement) {

@@ -169,7 +169,7 @@ impl Walk<'_, '_> {
                 Need::Tag { name, union } if copied => {
                     let defined_later =
                         self.outline.declared.tag(name).is_some_and(|definition| definition > statement);
-                    let early = defined_later && self.is_parameter(statement, reference.token);
+                    let early = defined_later && self.outline.is_parameter(self.unit, statement, reference.token);
                     self.mentions.add(name, union, early, reference.token);
                 }
                 Need::Tag { .. } => {}
@@ -191,17 +191,6 @@ impl Walk<'_, '_> {
             ),
             None => Ok(()),
         }
-    }
-
-    /// Does a token of a statement stand in parentheses?
-    fn is_parameter(&self, statement: StatementId, token: u32) -> bool {
-        let start = self.outline.statements[statement.0 as usize].start;
-        let depth = (start..token).fold(0, |depth, index| match self.unit.text(index as usize) {
-            b"(" => depth + 1,
-            b")" => depth - 1,
-            _ => depth,
-        });
-        depth > 0
     }
 
     /// A label within a function is about all of the unit, and its function may not be copied.
@@ -314,13 +303,13 @@ impl Walk<'_, '_> {
         words.windows(3).any(|words| words == [name.as_bytes(), b"[", b"]"])
     }
 
-    /// Does a statement have `sizeof(name)`?
+    /// Does a statement have `sizeof name`, or a type that is made of the name's?
     fn is_measured(&self, node: NodeIndex, name: &str) -> bool {
         let tokens = self.outline.statements[self.graph[node].statement.0 as usize].tokens();
         let text = |at: usize| self.unit.text(at);
         tokens.clone().filter(|at| text(*at) == name.as_bytes()).any(|at| {
-            let before = (tokens.start..at).rev().find(|other| text(*other) != b"(");
-            before.is_some_and(|before| before + 1 < at && text(before) == b"sizeof")
+            let before = (tokens.start..at).rev().map(text).find(|word| *word != b"(");
+            matches!(before, Some(b"sizeof" | b"typeof" | b"__typeof__" | b"__typeof"))
         })
     }
 

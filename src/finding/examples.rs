@@ -62,7 +62,7 @@ const EXAMPLES: &[(Id, &str)] = &[
     (THIS_MODULE, "The patch adds `static struct file_operations f = { .owner = THIS_MODULE };` to a module."),
     (ADDRESS_ESCAPES, "`call_rcu(&p->rcu, p_free);` in a target, where `p_free` is a static function that the module has a copy of."),
     (ASSEMBLY_CHANGED, "`asm(\".globl entry...\");` outside of any function is changed."),
-    (NAME_TWICE, "net/a.c and net/b.c both have a `static int limit`, and the module refers to both."),
+    (NAME_TWICE, "net/a.c and net/b.c both replace their `sys_foo()`, which a macro of each names."),
     (PATCH_INVALID, "A hunk says `@@ -1,3 +1,4 @@` and has five lines, or names `../../etc/passwd`."),
     (PATCH_DOES_NOT_APPLY, "A fix for 6.12 whose context 6.1 doesn't have."),
     (PATCH_FUZZ, "`--fuzz 1`, and the first line of context differs."),

@@ -220,6 +220,14 @@ mod tests {
     }
 
     #[test]
+    fn object_names_are_as_long_as_the_kernel_s() {
+        let found = |length: usize| parse(&format!("a {} a 0\n", "m".repeat(length)), "klp.symbols");
+        assert_eq!(found(OBJECT_NAME_MAX).0.len(), 1);
+        let (entries, findings) = found(OBJECT_NAME_MAX + 1);
+        assert!(entries.is_empty() && findings[0].message.contains("longer than"), "{findings:?}");
+    }
+
+    #[test]
     fn bad_lines_are_found_with_their_number() {
         for (line, word) in [
             ("a vmlinux a", "3 words"),

@@ -40,6 +40,10 @@ pub enum How {
 pub struct External {
     /// The name in C.
     pub name: String,
+    /// The module's symbol, where it has another name than C's: another file of the module, or what vmlinux exports, has that
+    /// name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// `vmlinux`, or the module that has it.
     pub object: String,
     /// The name in the symbol table.
@@ -56,9 +60,14 @@ pub struct External {
 }
 
 impl External {
+    /// The module's undefined symbol.
+    pub fn linked_name(&self) -> &str {
+        self.label.as_ref().unwrap_or(&self.name)
+    }
+
     /// The line of klp.symbols; nothing for an export.
     pub fn entry(&self) -> Option<Entry> {
-        let mut entry = Entry::new(&self.name, &self.object, &self.symbol, u64::from(self.sympos));
+        let mut entry = Entry::new(self.linked_name(), &self.object, &self.symbol, u64::from(self.sympos));
         entry.patched_object = self.patched_object.clone();
         matches!(self.how, How::KlpRelocation | How::KlpRelocationOfPointer).then_some(entry)
     }
@@ -219,6 +228,7 @@ impl<'a> Resolver<'a> {
     fn relocation(&self, name: &str, object: &str, sympos: u32) -> External {
         External {
             name: name.into(),
+            label: None,
             object: object.into(),
             symbol: name.into(),
             sympos,

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Compiled;
-use crate::closure::Closure;
+use crate::closure::{Closure, WILDCARD};
 use crate::finding::{Finding, MODULE_SWITCH, READ_ONLY_KEY, SYMBOLS_UNSUPPORTED};
 use crate::kernel::Kernel;
 use crate::link::symbols_file::VMLINUX;
@@ -131,9 +131,13 @@ const STAND_INS: &[(&str, &str)] = &[
 pub fn stand_ins(closure: &Closure) -> Vec<&'static str> {
     let copied = closure.graph.node_weights().filter(|node| node.copied);
     let used: BTreeSet<&str> = copied.flat_map(|node| &node.switches).map(|switch| switch.name.as_str()).collect();
-    // Of the functions among them the text has the name itself.
-    let texts: BTreeSet<&str> = closure.texts.iter().map(String::as_str).collect();
-    let wanted = |name: &str| used.contains(name) || (name.starts_with("static_key_") && texts.contains(name));
+    let text = |token: &u32| closure.texts[(token & !WILDCARD) as usize].as_str();
+    // Of the functions among them the text has the name itself; `struct static_key_false` is something else.
+    let calls = |name: &str| {
+        let mut copied = closure.graph.node_weights().filter(|node| node.copied);
+        copied.any(|node| node.tokens.windows(2).any(|pair| text(&pair[0]) == name && text(&pair[1]) == "("))
+    };
+    let wanted = |name: &str| used.contains(name) || (name.starts_with("static_key_") && calls(name));
     STAND_INS.iter().filter(|(name, _)| wanted(name)).map(|(_, text)| *text).collect()
 }
 

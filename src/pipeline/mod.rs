@@ -7,6 +7,7 @@ pub mod copy;
 pub mod edited;
 mod evidence;
 pub mod extract;
+mod labels;
 mod module;
 mod names;
 mod parts;

@@ -7,7 +7,7 @@ use crate::affected::Target;
 use crate::audit::landing;
 use crate::check;
 use crate::closure::Closure;
-use crate::finding::{Finding, KERNEL_INVALID, MODULE_UNIDENTIFIED, NAME_TWICE, Result, io, refuse};
+use crate::finding::{Finding, KERNEL_INVALID, MODULE_UNIDENTIFIED, Result, io, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::link::symbols_file::{self, SYMBOLS, VMLINUX};
@@ -67,12 +67,6 @@ pub fn rendered(
     let mut externals: Vec<External> = parts.iter().flat_map(|part| part.externals.iter().cloned()).collect();
     externals.sort_by(|a, b| a.name.cmp(&b.name));
     externals.dedup();
-    if let Some(pair) = externals.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return refuse(
-            NAME_TWICE,
-            format!("{} stands for two symbols of the running kernel in two units of the module", pair[0].name),
-        );
-    }
     let features = Features::of(kernel.source());
     findings.extend(linkage::findings(&externals, features));
     if options.symbols == Symbols::Kallsyms {
@@ -190,7 +184,7 @@ fn pointed(parts: &[Part], scratch: &Path) -> Result<BTreeSet<landing::Function>
     for part in parts {
         let object = scratch.join(format!("{}.o", part.stem));
         let taken = landing::taken_by(&object)?;
-        let pointed = part.externals.iter().filter(|external| taken.contains(&external.name));
+        let pointed = part.externals.iter().filter(|external| taken.contains(external.linked_name()));
         functions.extend(pointed.map(landing::Function::of));
     }
     Ok(functions)

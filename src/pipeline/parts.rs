@@ -19,7 +19,7 @@ use crate::unit::worker::Usage;
 
 use super::closures::{OfHeaders, UnitClosure, front_end, roots};
 use super::module::{SHADOW, reached, replacements, tables, unit_text, write};
-use super::{Options, Plan, UnitPlan, access, names};
+use super::{Options, Plan, UnitPlan, access, labels, names};
 
 /// What one unit gives to the module.
 pub struct Part<'a> {
@@ -85,7 +85,9 @@ pub fn parts<'a>(
             _ => Ok(first),
         }
     };
-    closures.into_iter().map(settled).collect()
+    let mut parts = closures.into_iter().map(settled).collect::<Result<Vec<Part>>>()?;
+    labels::tell_apart(&mut parts, &new, kernel.exports()?)?;
+    Ok(parts)
 }
 
 /// What became of the first text of a part.
@@ -163,7 +165,9 @@ fn part<'a>(
     let aliases = part.closure.aliases();
     let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));
     let externals = |compiled: &check::Compiled| -> Result<Vec<External>> {
-        compiled.undefined.iter().filter(|name| !new.contains(*name)).map(external).collect()
+        // Another unit's new function may be named like what this one has.
+        let is_new = |name: &String| new.contains(name) && !names::has(unit, name);
+        compiled.undefined.iter().filter(|name| !is_new(name)).map(external).collect()
     };
     let wanted = Wanted { symbols: options.symbols, reload: options.reload, features: Features::of(kernel.source()) };
     let reach = access::Reach { kernel, wanted, resolver, externals: &externals };

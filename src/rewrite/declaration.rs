@@ -402,5 +402,15 @@ mod tests {
         let text = format!("extern int f({});", ["unsigned long parameter"; 8].join(", "));
         let wrapped = wrapped(&text);
         assert!(wrapped.lines().all(|line| line.len() <= LINE) && wrapped.lines().count() > 1, "{wrapped}");
+        assert_eq!(super::wrapped("extern int f(int first, int second);"), "extern int f(int first, int second);\n");
+    }
+
+    #[test]
+    fn the_open_bracket_is_that_of_the_name() {
+        let of = |text: &str| open_bracket(&text.split(' ').collect::<Vec<_>>(), "a");
+        assert_eq!(of("struct a a [ ]"), Some(3));
+        for other in ["int a [ 4 ]", "int a", "int b [ ]", "int b [ ] , a", "int a ] [ ]"] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

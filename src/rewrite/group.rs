@@ -21,7 +21,7 @@ pub(super) fn copied(
     sources: &mut Sources,
     naming: &Naming,
     group: &CopiedGroup,
-    nodes: &[NodeIndex],
+    (nodes, section): (&[NodeIndex], Section),
 ) -> Result<Item> {
     let mut editing = Editing::of(closure, sources, naming, group, nodes)?;
     for index in nodes {
@@ -31,7 +31,7 @@ pub(super) fn copied(
     let first = &closure.graph[nodes[0]];
     let (name, kind) = editing.named();
     Ok(Item {
-        section: editing.section(),
+        section,
         order: group.start.order,
         behind_headers: false,
         name,
@@ -112,18 +112,6 @@ impl<'a> Editing<'a> {
         is_function && self.naming.targets.contains(declared)
     }
 
-    fn section(&self) -> Section {
-        let is_code = |index: &NodeIndex| {
-            let node = &self.closure.graph[*index];
-            // `struct s { ... } table[] = { f };` names functions that are declared behind the types.
-            let initialised = node.signature_tokens < node.tokens.len() && node.extent == Extent::Whole;
-            let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
-            let first = node.names.first().map(|(_, role)| *role);
-            matches!(first, Some(Role::Function | Role::Variable)) || (initialised && node.names.iter().any(is_data))
-        };
-        if self.nodes.iter().any(is_code) { Section::Code } else { Section::Types }
-    }
-
     /// What the group is called, and what it is: its target, else its function, else what comes first.
     fn named(&self) -> (String, &'static str) {
         let (mut name, mut kind) = (String::new(), "type");
@@ -153,7 +141,9 @@ impl<'a> Editing<'a> {
         statics::edit(self.closure, sources, node, self.naming, text, &mut replacements, &mut edits)?;
         self.replacements.extend(replacements);
         self.edits.extend(edits);
-        self.edits.extend(pointers::edits(self.closure, node, self.naming));
+        if is_code(node) {
+            self.edits.extend(pointers::edits(self.closure, node, self.naming));
+        }
         if self.is_target(declared, *role) {
             let new_name = self.naming.new_name(declared);
             if let Some(at) = self.rename(sources, node, declared, &new_name)? {
@@ -274,6 +264,15 @@ impl<'a> Editing<'a> {
         }
         text
     }
+}
+
+/// Does a statement define a function or object, or declare one first?
+pub(super) fn is_code(node: &Node) -> bool {
+    // `struct s { ... } table[] = { f };` names functions that are declared behind the types.
+    let initialised = node.signature_tokens < node.tokens.len() && node.extent == Extent::Whole;
+    let is_data = |(_, role): &(String, Role)| *role == Role::Variable;
+    let first = node.names.first().map(|(_, role)| *role);
+    matches!(first, Some(Role::Function | Role::Variable)) || (initialised && node.names.iter().any(is_data))
 }
 
 /// Files that a group's text includes in its midst and that no module can include.

@@ -28,7 +28,7 @@ use crate::unit::lex;
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
 
-use group::copied;
+use group::{copied, is_code};
 use macros::{conditional_macros, declared_macros, in_place, macro_items, undefined};
 
 pub use macros::macros;
@@ -38,7 +38,7 @@ pub use sources::Sources;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Section {
-    /// Macros, types and everything else that has no code; tracepoints of private headers.
+    /// Macros, types and everything else that has no code; tracepoints of private headers; objects that types need.
     Types,
     /// Declarations of what the running kernel provides.
     Externals,
@@ -138,14 +138,14 @@ pub fn items(
     brought: Option<&Brought>,
 ) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    let (nodes, tracepoints) = (by_group(closure), events::groups(closure));
+    let nodes = by_group(closure);
+    let among_types = among_types(closure, &nodes);
     let mut users: BTreeMap<u32, BTreeSet<Section>> = BTreeMap::new();
     for group in &closure.groups {
         let nodes = &nodes[&group.id];
-        let mut item = copied(closure, sources, naming, group, nodes)?;
-        if tracepoints.contains(&group.id) {
-            item.section = Section::Types;
-        }
+        let is_among_types = nodes.iter().any(|node| among_types.contains(node));
+        let section = if is_among_types { Section::Types } else { Section::Code };
+        let item = copied(closure, sources, naming, group, (nodes, section))?;
         for id in &group.macros {
             users.entry(*id).or_default().insert(item.section);
         }
@@ -167,7 +167,10 @@ pub fn items(
         let node = &closure.graph[index];
         let provided = node.extent == Extent::Signature && node.copied && !copied.contains(&node.group);
         if provided || (!naming.everywhere && is_called_target(closure, naming, index)) {
-            let item = declaration::declared(closure, sources, index, &defined)?;
+            let mut item = declaration::declared(closure, sources, index, &defined)?;
+            if among_types.contains(&index) {
+                item.section = Section::Types;
+            }
             let mut spelled = BTreeSet::new();
             declared_macros(closure, sources, &item, &mut spelled)?;
             for id in &spelled {
@@ -255,6 +258,43 @@ fn is_called_target(closure: &Closure, naming: &Naming, index: NodeIndex) -> boo
     node.extent == Extent::Whole
         && node.names.iter().any(|(name, role)| *role == Role::Function && naming.targets.contains(name))
         && uses.any(|edge| edge.weight().kind == EdgeKind::Declaration)
+}
+
+/// What stands among the types, as in the source: those, tracepoints, and functions and objects that types need (`int
+/// left[ARRAY_SIZE(POOLS)];`), with what these need in turn.
+fn among_types(closure: &Closure, groups: &BTreeMap<GroupId, Vec<NodeIndex>>) -> BTreeSet<NodeIndex> {
+    let node = |index: &NodeIndex| &closure.graph[*index];
+    let tracepoints = events::groups(closure);
+    let is_type = |index: &NodeIndex| {
+        let node = node(index);
+        node.copied && (node.extent == Extent::Whole || node.is_mixed) && !is_code(node)
+    };
+    let of_types = |nodes: &&Vec<NodeIndex>| nodes.iter().all(is_type);
+    // What a prototype has at its end may name anything (`__attribute__((alias("f")))`).
+    let is_prototype = |index: &NodeIndex| matches!(node(index).names.first(), Some((_, Role::Prototype)));
+    let mut found: BTreeSet<NodeIndex> = groups.values().filter(of_types).flatten().copied().collect();
+    let mut left: Vec<NodeIndex> = found.iter().filter(|index| !is_prototype(index)).copied().collect();
+    while let Some(index) = left.pop() {
+        for needed in closure.graph.neighbors(index) {
+            let is_object = node(&needed).names.iter().any(|(_, role)| role.is_object());
+            if node(&needed).copied && is_object && found.insert(needed) {
+                left.extend(&groups[&node(&needed).group]);
+            }
+        }
+    }
+    found.extend(groups.iter().filter(|(id, _)| tracepoints.contains(*id)).flat_map(|(_, nodes)| nodes));
+    found
+}
+
+/// The statements that stand before the macros by which the module reaches symbols.
+pub fn before_macros(closure: &Closure) -> BTreeSet<NodeIndex> {
+    let tracepoints = events::groups(closure);
+    // Code among the types may not reach any.
+    let is_before = |index: &NodeIndex| {
+        let node = &closure.graph[*index];
+        !is_code(node) || tracepoints.contains(&node.group)
+    };
+    among_types(closure, &by_group(closure)).into_iter().filter(is_before).collect()
 }
 
 fn by_group(closure: &Closure) -> BTreeMap<GroupId, Vec<NodeIndex>> {

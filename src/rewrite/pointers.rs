@@ -120,6 +120,7 @@ mod tests {
         let has = |text: &str| in_static(&text.split(' ').collect::<Vec<_>>(), "x");
         assert!(has("{ static int * p = & x ; }"));
         assert!(has("{ static struct a p [ ] = { { . f = ( 1 ) } , { . f = x } } ; }"));
+        assert!(has("{ static int * p = ( { int y ; & x ; } ) ; }"));
         assert!(!has("{ static int p [ ] = { ( 1 ) } ; q = x ; }"));
         assert!(!has("{ static int p [ x ] ; int q = x ; }"));
         assert!(!has("{ int * p = & x ; static int q = 1 ; }"));

@@ -336,6 +336,17 @@ impl Outline {
         self.statements[statement.0 as usize].signature_end(&self.symbols, unit.interner())
     }
 
+    /// Does a token of a statement stand in parentheses?
+    pub fn is_parameter(&self, unit: &Expanded, statement: StatementId, token: u32) -> bool {
+        let start = self.statements[statement.0 as usize].start;
+        let depth = (start..token).fold(0, |depth, index| match unit.text(index as usize) {
+            b"(" => depth + 1,
+            b")" => depth - 1,
+            _ => depth,
+        });
+        depth > 0
+    }
+
     /// The definition of a function or object.
     pub fn definition_named(&self, unit: &Expanded, name: &str) -> Option<StatementId> {
         let symbol = unit.interner().find(name.as_bytes())?;

@@ -44,8 +44,13 @@ pub fn targets(
         })
         .collect();
     let same = |one: &Hook, other: &Hook| (&one.object, &one.old) == (&other.object, &other.old);
+    let is_exact = |one: &Hook, other: &Hook| same(one, other) && one.sympos == other.sympos;
     for hook in &wanted {
-        match checked.hooks.iter().find(|found| same(found, hook)) {
+        let named = || checked.hooks.iter().filter(|found| same(found, hook));
+        // Namesakes may all have to be replaced: each has a line of its own.
+        let is_other = |found: &&Hook| wanted.iter().any(|other| is_exact(other, found));
+        let found = named().find(|found| is_exact(found, hook)).or_else(|| named().find(|found| !is_other(found)));
+        match found {
             None => {
                 let message = format!(
                     "{} of {} has to be replaced for this patch, and the tables don't name it",

@@ -1,19 +1,20 @@
-//! Puts all mutants of a list into one build of the crate: `mutants TREE LIST SAMPLE` rewrites the sources below TREE so that
+//! Puts all mutants of a list into one build of the crate: `mutants TREE LIST SAMPLE KNOWN` rewrites the sources below TREE so that
 //! `KLP_MUTANT=N` switches the N-th line of SAMPLE on (counted from 1), and without it nothing is changed.
 //!
 //! cargo-mutants builds the crate and its test programs anew for each mutant, which takes minutes here; so it only says
-//! what the mutants are (LIST: `cargo mutants --list --json`; SAMPLE: names of it, one a line). A mutant `a < b` of `a <= b` becomes
+//! what the mutants are (LIST: `cargo mutants --list --json --diff`; SAMPLE: names of it, one a line). A mutant `a < b` of `a <= b` becomes
 //!
 //! ```text
 //! (if crate::mutants::is(N) { a < b } else { a <= b })
 //! ```
 //!
-//! What doesn't compile is taken out again, one after the other, and its names are printed: such a mutant either never
-//! compiles or doesn't fit this form, which `cargo mutants` has to tell.
+//! What doesn't compile is taken out again, one after the other: such a mutant either never compiles or doesn't fit this
+//! form. Each is tried by itself then, by the diff that cargo-mutants has for it. Printed are these mutants, behind `unviable` or
+//! `left` and a tab, and they are in KNOWN, what an earlier run has printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::{env, fs};
 
 use proc_macro2::{LineColumn, Span, TokenStream};
@@ -32,11 +33,12 @@ struct Mutant {
     genre: String,
     at: (usize, usize),
     replacement: String,
+    diff: String,
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [tree, list, sample] = arguments.as_slice() else { return Err("mutants TREE LIST SAMPLE".into()) };
+    let [tree, list, sample, known] = arguments.as_slice() else { return Err("mutants TREE LIST SAMPLE KNOWN".into()) };
     let tree = Path::new(tree);
     let mutants = read(&fs::read_to_string(list)?, &fs::read_to_string(sample)?)?;
     let sources: BTreeMap<&str, String> = mutants
@@ -47,10 +49,43 @@ fn main() -> Result<()> {
     fs::write(tree.join("src/lib.rs"), format!("{library}\npub mod mutants;\n"))?;
     fs::write(tree.join("src/mutants.rs"), include_str!("switch.rs"))?;
 
-    let mut out: BTreeSet<usize> = BTreeSet::new();
+    let known = fs::read_to_string(known)?;
+    let known: BTreeMap<&str, &str> =
+        known.lines().filter_map(|line| line.split_once('\t')).map(|(how, name)| (name, how)).collect();
+    let is_known = |mutant: &&Mutant| known.contains_key(mutant.name.as_str());
+    let out = mutants.iter().filter(is_known).map(|mutant| mutant.number).collect();
+    let out = put_in(tree, &sources, &mutants, out)?;
+    let with: Vec<String> =
+        sources.keys().map(|file| fs::read_to_string(tree.join(file))).collect::<std::io::Result<_>>()?;
+    write(tree, sources.iter().map(|(file, text)| (*file, text.as_str())))?;
+    for mutant in mutants.iter().filter(|mutant| out.contains(&mutant.number)) {
+        let how = match known.get(mutant.name.as_str()) {
+            Some(how) => how,
+            None if compiles_alone(tree, mutant, &sources[mutant.file.as_str()])? => "left",
+            None => "unviable",
+        };
+        println!("{how}\t{}", mutant.name);
+    }
+    write(tree, sources.keys().copied().zip(with.iter().map(String::as_str)))
+}
+
+fn write<'a>(tree: &Path, files: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    for (file, text) in files {
+        fs::write(tree.join(file), text)?;
+    }
+    Ok(())
+}
+
+/// Puts the mutants into the sources, but those that are `out`; yields the numbers of all that don't fit.
+fn put_in(
+    tree: &Path,
+    sources: &BTreeMap<&str, String>,
+    mutants: &[Mutant],
+    mut out: BTreeSet<usize>,
+) -> Result<BTreeSet<usize>> {
     loop {
         let mut placed = BTreeSet::new();
-        for (file, source) in &sources {
+        for (file, source) in sources {
             let here = mutants.iter().filter(|mutant| mutant.file == *file && !out.contains(&mutant.number));
             let mut switches = Switches { mutants: here.collect(), placed: &mut placed };
             let mut parsed = syn::parse_file(source)?;
@@ -62,16 +97,29 @@ fn main() -> Result<()> {
             }
         }
         out.extend(mutants.iter().map(|mutant| mutant.number).filter(|number| !placed.contains(number)));
-        let broken = broken(tree)?;
-        if broken.is_empty() {
-            break;
+        let check = check(tree)?;
+        if check.status.success() {
+            return Ok(out);
         }
-        out.extend(broken);
+        out.extend(broken(tree, &check)?);
     }
-    for mutant in mutants.iter().filter(|mutant| out.contains(&mutant.number)) {
-        println!("{}", mutant.name);
+}
+
+/// Does a mutant compile, where it is the only change?
+fn compiles_alone(tree: &Path, mutant: &Mutant, source: &str) -> Result<bool> {
+    let (file, diff) = (tree.join(&mutant.file), tree.join("mutant.diff"));
+    fs::write(&diff, &mutant.diff)?;
+    if !Command::new("patch").arg("--silent").arg(&file).arg(&diff).status()?.success() {
+        return Err(format!("{}: its diff doesn't apply", mutant.name).into());
     }
-    Ok(())
+    let compiles = check(tree)?.status.success();
+    fs::write(&file, source)?;
+    Ok(compiles)
+}
+
+fn check(tree: &Path) -> Result<Output> {
+    let arguments = ["check", "--profile", "mutants", "--lib", "--message-format=json", "--quiet"];
+    Ok(Command::new("cargo").args(arguments).current_dir(tree).env("RUSTFLAGS", "--cap-lints=warn").output()?)
 }
 
 fn read(list: &str, sample: &str) -> Result<Vec<Mutant>> {
@@ -89,22 +137,17 @@ fn read(list: &str, sample: &str) -> Result<Vec<Mutant>> {
             genre: text(&mutant["genre"]),
             at: (number(&start["line"]), number(&start["column"])),
             replacement: text(&mutant["replacement"]),
+            diff: text(&mutant["diff"]),
         })
     };
     sample.lines().enumerate().map(of).collect()
 }
 
 /// The mutants that the compiler complains of: those whose switch is the last one above a complaint.
-fn broken(tree: &Path) -> Result<BTreeSet<usize>> {
-    let arguments = ["check", "--profile", "mutants", "--lib", "--message-format=json", "--quiet"];
-    let cargo =
-        Command::new("cargo").args(arguments).current_dir(tree).env("RUSTFLAGS", "--cap-lints=warn").output()?;
-    if cargo.status.success() {
-        return Ok(BTreeSet::new());
-    }
+fn broken(tree: &Path, check: &Output) -> Result<BTreeSet<usize>> {
     let mut broken = BTreeSet::new();
     let mut complaints = String::new();
-    for line in String::from_utf8(cargo.stdout)?.lines() {
+    for line in String::from_utf8_lossy(&check.stdout).lines() {
         let message: Value = serde_json::from_str(line)?;
         let message = &message["message"];
         if message["level"] != "error" {
@@ -126,7 +169,7 @@ fn broken(tree: &Path) -> Result<BTreeSet<usize>> {
         }
     }
     match broken.is_empty() {
-        true => Err(format!("not a mutant's fault:\n{complaints}{}", String::from_utf8_lossy(&cargo.stderr)).into()),
+        true => Err(format!("not a mutant's fault:\n{complaints}{}", String::from_utf8_lossy(&check.stderr)).into()),
         false => Ok(broken),
     }
 }
