@@ -26,18 +26,15 @@ impl Walk<'_, '_> {
             let copied = groups.entry(node.group).or_insert_with(|| self.copied(node.group, &written_out));
             used.extend(&copied.macros);
         }
-        // Signatures become declarations, whose macros must be there too.
+        // Signatures become declarations, whose macros must be there too: those that the source spells, for others are declared by
+        // their tokens.
         let mut declaring = BTreeSet::new();
         for node in self.graph.node_weights().filter(|node| node.extent == Extent::Signature && node.copied) {
-            let (start, end) = self.outline.groups[node.group.0 as usize].text;
-            let (start, end) = node.signature_end.map_or((start, end), |end| (node.position.order, end.order));
-            let spelled = &self.unit.expansions[self.unit.expansions_in(start, end)];
+            let Some(end) = node.signature_end.filter(|_| node.name_position.is_some()) else { continue };
+            let spelled = &self.unit.expansions[self.unit.expansions_in(node.position.order, end.order)];
             used.extend(spelled.iter().map(|expansion| expansion.macro_id.0));
-            // One whose name a macro makes is declared by its tokens.
-            if node.signature_end.is_some() && node.name_position.is_some() {
-                let stay = spelled.iter().filter(|expansion| !self.is_left_out(expansion));
-                declaring.extend(stay.map(|expansion| expansion.macro_id.0));
-            }
+            let stay = spelled.iter().filter(|expansion| !self.is_left_out(expansion));
+            declaring.extend(stay.map(|expansion| expansion.macro_id.0));
         }
         let mut public: FxHashMap<Symbol, usize> = FxHashMap::default();
         for (index, definition) in self.unit.reader.macros.iter().enumerate() {
