@@ -16,12 +16,7 @@ const NOT_CARRIED: &[&str] = &[
 
 /// Finds them among the macros that the unit's own files define, by their numbers. `used` are those that the module has anyway,
 /// `wanted` the names of the macros, functions and objects that it uses of headers.
-pub(super) fn asked(
-    unit: &Expanded,
-    places: &Places,
-    used: &BTreeSet<u32>,
-    wanted: &BTreeSet<&str>,
-) -> BTreeSet<u32> {
+pub(super) fn asked(unit: &Expanded, places: &Places, used: &BTreeSet<u32>, wanted: &BTreeSet<&str>) -> BTreeSet<u32> {
     let reader = &unit.reader;
     let last = reader.includes.iter().filter(|include| places.is_public(include.file.0)).map(|include| include.offset);
     let last = last.max().unwrap_or(0);

@@ -11,8 +11,8 @@ use crate::unit::live::{self, Extent, Selection};
 use crate::unit::names::{self, Role};
 use crate::unit::place::Places;
 
-use super::late::{self, Behind};
 use super::Scope;
+use super::late::{self, Behind};
 
 /// The boundary of one unit's closure.
 pub struct Boundary<'a> {

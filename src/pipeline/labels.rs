@@ -30,7 +30,8 @@ pub(super) fn tell_apart(parts: &mut [Part], new: &BTreeSet<String>, exports: &E
         let Part { externals, items, suffix, .. } = part;
         for external in externals.iter_mut().filter(|e| e.entry().is_some() && several.contains(&e.name)) {
             let name = &external.name;
-            let label = if suffix.is_empty() { format!("{name}_{}", external.object) } else { format!("{name}{suffix}") };
+            let label =
+                if suffix.is_empty() { format!("{name}_{}", external.object) } else { format!("{name}{suffix}") };
             let declaration = items.iter_mut().find(|item| item.kind == "declaration" && item.name == *name);
             let labelled = declaration.as_ref().and_then(|item| labelled(&item.text, &label));
             let (Some(item), Some(text)) = (declaration, labelled) else {
