@@ -25,6 +25,9 @@ pub(super) struct Request {
     /// File with the sources to draw from, one a line [default: all]
     #[arg(long, value_name = "LIST")]
     tus: Option<PathBuf>,
+    /// How many functions of one unit: 1 tries the most units
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    per_unit: u16,
     /// Functions tried side by side [default: one a core]
     #[arg(short, long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -52,6 +55,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
         functions: request.functions,
         seed: request.seed,
         units,
+        per_unit: request.per_unit.into(),
         jobs: request.jobs.map_or(cores, usize::from),
         rows,
         load: request.load,

@@ -5,7 +5,7 @@ use petgraph::graph::NodeIndex;
 use crate::closure::statics::WrittenOut;
 use crate::closure::{Closure, Node, WILDCARD};
 use crate::unit::live::Extent;
-use crate::unit::names;
+use crate::unit::names::{self, Role};
 
 use super::group::is_static;
 use super::{Naming, layout};
@@ -60,7 +60,7 @@ fn expansion(closure: &Closure, (node, out): (&Node, &WrittenOut), naming: &Nami
     let mut words: Vec<String> = words.collect();
     without_inlines_own(&mut words);
     let declared = node.names.first().filter(|_| node.is_made).map(|(name, _)| name.as_str());
-    let Some(declared) = declared else { return layout::laid_out(&words, 0) };
+    let Some(declared) = declared else { return laid_out(node, &words) };
     let mut body = words.iter().position(|word| word == "{").unwrap_or(words.len());
     while let Some(at) = (0..body).find(|at| names::is_of_originals(words[*at..].iter().map(String::as_str))) {
         words.drain(at..at + names::ATTRIBUTE);
@@ -80,7 +80,16 @@ fn expansion(closure: &Closure, (node, out): (&Node, &WrittenOut), naming: &Nami
         }
         _ => {}
     }
-    layout::laid_out(&words, 0)
+    laid_out(node, &words)
+}
+
+/// A function's body begins on a line of its own (Documentation/process/coding-style.rst).
+fn laid_out(node: &Node, words: &[String]) -> String {
+    let is_function = node.names.first().is_some_and(|(_, role)| *role == Role::Function);
+    let body = words.iter().position(|word| word == "{").filter(|at| is_function && *at > 0);
+    let (before, body) = words.split_at(body.unwrap_or(0));
+    let before = if before.is_empty() { String::new() } else { layout::laid_out(before, 0) + "\n" };
+    before + &layout::laid_out(body, 0)
 }
 
 #[cfg(test)]

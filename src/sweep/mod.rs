@@ -29,9 +29,6 @@ use crate::vm::series;
 pub use draw::{Drawn, functions};
 pub use table::table;
 
-/// Functions of one unit, whose original is compiled once.
-const A_UNIT: usize = 5;
-
 /// Of so many modules one is built by make.
 const BUILT: usize = 10;
 
@@ -61,6 +58,8 @@ pub struct Request {
     pub seed: u64,
     /// Only these units, by their source; all otherwise.
     pub units: Option<BTreeSet<String>>,
+    /// Functions of one unit, whose original is compiled once.
+    pub per_unit: usize,
     /// Runs side by side.
     pub jobs: usize,
     /// The file of rows.
@@ -254,7 +253,7 @@ fn drawn(kernel: &Kernel, request: &Request, tick: &(dyn Fn(usize, usize) + Sync
         if drawn.len() >= request.functions {
             break;
         }
-        let of = |command: &_| draw::functions(kernel, command, request.seed, A_UNIT);
+        let of = |command: &_| draw::functions(kernel, command, request.seed, request.per_unit);
         drawn.extend(parallel::try_map_on(request.jobs, some, of)?.into_iter().flatten());
         tick(0, request.functions);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/kernel.h>
+#include <linux/plain.h>
 #include "parts.h"
 
 struct part_list;
@@ -88,4 +89,9 @@ static noinline int talk_more(int level)
 int part_talk(int level)
 {
 	return talk_more(level) + 1;
+}
+
+int part_sum(int size)
+{
+	return part_rounded(size) + plain_sum(size, 1);
 }

@@ -7,3 +7,8 @@ static inline int box_on_shelf(const struct box *box, int shelf)
 {
 	return box->shelf == shelf;
 }
+
+static inline int box_shelves(int rooms)
+{
+	return rooms / 4;
+}

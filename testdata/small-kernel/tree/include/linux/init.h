@@ -5,4 +5,5 @@
 #define __exit __section(".exit.text") __used
 #define __initconst __section(".init.rodata")
 #define __initdata __section(".init.data")
+#define INIT_GRAIN 4
 #endif

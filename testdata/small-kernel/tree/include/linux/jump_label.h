@@ -30,5 +30,7 @@ l_yes:
 	return true;
 }
 
-#define static_branch_unlikely(x) unlikely(arch_static_branch(&(x)->key))
+/* As the kernel's, it has its argument several times. */
+#define static_branch_unlikely(x)						\
+	unlikely(sizeof(*(x)) == sizeof(struct static_key_false) && arch_static_branch(&(x)->key))
 #endif
