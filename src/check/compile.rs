@@ -142,6 +142,14 @@ pub fn builtins(error: &Error) -> BTreeSet<String> {
     named.map(|(name, _)| name.to_string()).collect()
 }
 
+/// The files, as GCC names them, whose functions or data the text includes and doesn't use, by what it says: some headers are
+/// for those who use all of them (include/net/codel_impl.h).
+pub fn unused(error: &Error) -> BTreeSet<String> {
+    let text = error.to_string();
+    let told = text.lines().filter(|line| line.contains("defined but not used ["));
+    told.filter_map(|line| Some(line.trim_start().split_once(':')?.0.to_string())).collect()
+}
+
 fn references(file: &object::File<'_>) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for section in file.sections() {

@@ -24,7 +24,7 @@ use crate::unit::live::Extent;
 use crate::unit::names::Role;
 use crate::unit::pragmas;
 
-pub use compile::{Compiled, DECLARED, NO_WARNING, builtins, compile, module_command, plain_command};
+pub use compile::{Compiled, DECLARED, NO_WARNING, builtins, compile, module_command, plain_command, unused};
 use words::{difference, expected, found, invocation, texts, type_alone};
 
 /// Is what the compiler sees of the module what it sees of the patched kernel? One finding for each name that differs.

@@ -8,14 +8,20 @@ use crate::kernel::command::CompileCommand;
 use crate::unit;
 use crate::unit::expand::NONE;
 use crate::unit::groups::Outline;
-use crate::unit::place::Class;
+use crate::unit::place::{self, Class};
 
 use super::includes::{Include, Names, with_templates};
 use super::reading::Reading;
 
 /// What public headers have for the unit and not for the module: the names that the closure needs of them. The module reads
-/// them under MODULE; and a header may not go together with those of its template (asm/unistd_32.h).
-pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Reading) -> Result<BTreeSet<String>> {
+/// them under MODULE; and a header may not go together with those of its template (asm/unistd_32.h), or be for those alone who
+/// use all that it defines: `unused` are such files, as GCC names them.
+pub fn hidden(
+    closure: &Closure,
+    (includes, own): (&[Include], &[&str]),
+    module: &Reading,
+    unused: &BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
     let all = with_templates(includes, own);
     let stub = module.written(&all)?;
     let command = CompileCommand { source: stub.to_string_lossy().into_owned(), ..module.command.clone() };
@@ -26,7 +32,10 @@ pub fn hidden(closure: &Closure, includes: &[Include], own: &[&str], module: &Re
         declared.map(|name| (unit.interner().string(name.symbol), name.role.is_tag())).collect();
     let defined = unit.reader.macros.iter().filter(|definition| definition.undefined_at == NONE);
     let defined: BTreeSet<String> = defined.map(|definition| unit.interner().string(definition.name)).collect();
-    let apart = apart(closure, includes, own, module)?;
+    let mut apart = apart(closure, includes, own, module)?;
+    let unused: BTreeSet<String> = unused.iter().map(|file| place::classify(file, module.roots).path).collect();
+    let is_unused = |file: &u32| unused.contains(&closure.files[*file as usize].path);
+    apart.extend((0..closure.files.len() as u32).filter(is_unused));
     let public = |file: u32| closure.files[file as usize].class == Class::Public;
     let mut hidden = BTreeSet::new();
     for node in closure.graph.node_weights().filter(|node| !node.copied && public(node.position.file)) {

@@ -159,7 +159,8 @@ fn part<'a>(
     }
     if let Err(error) = compiled {
         // Where the includes can't even be read, what the compiler says of them is told.
-        let hidden = hidden::hidden(closure, &part.includes, own, &headers).unwrap_or_default();
+        let unused = check::unused(&error);
+        let hidden = hidden::hidden(closure, (&part.includes, own), &headers, &unused).unwrap_or_default();
         return Ok(Drafted::Lacks(hidden, error));
     }
     let aliases = part.closure.aliases();

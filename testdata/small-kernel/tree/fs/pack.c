@@ -2,6 +2,7 @@
 #include <linux/kernel.h>
 #include <linux/units.h>
 #include <linux/box.h>
+#include <linux/impl.h>
 
 /* linux/init.h, which the template of a module includes, has another one. */
 #define INIT_GRAIN 8
@@ -50,4 +51,14 @@ PACK_TWO(count)
 int pack_both(int by)
 {
 	return pack_first_count(by) + pack_second_count(by);
+}
+
+int pack_impl(int by)
+{
+	return impl_first(by);
+}
+
+int pack_other_impl(int by)
+{
+	return impl_second(by);
 }
