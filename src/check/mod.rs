@@ -53,7 +53,8 @@ pub fn compare(
     let packs = pragmas::pragmas(module, outline).packs;
     let mut renamed = naming.renamed(closure);
     renamed.extend(by_hand.iter().map(|(old, new)| (old.clone(), new.clone())));
-    let (tracepoints, before_macros) = (events::groups(closure), before_macros(closure));
+    let tracepoints = events::groups(closure);
+    let before_macros = before_macros(closure, &tracepoints);
     let calls = closure.renamed_calls();
     let mut validation = Validation::default();
     for index in closure.graph.node_indices() {

@@ -14,9 +14,8 @@ const NOT_CARRIED: &[&str] = &[
     "DISABLE_BRANCH_PROFILING",
 ];
 
-/// Finds them among the macros that the unit's own files define, by their numbers. `used` are those that the module has anyway,
-/// `wanted` the names of the macros, functions and objects that it uses of headers.
-pub(super) fn asked(unit: &Expanded, places: &Places, used: &BTreeSet<u32>, wanted: &BTreeSet<&str>) -> BTreeSet<u32> {
+/// Macros of the unit's own files that headers may ask for, by name their numbers. `used` are those that the module has anyway.
+pub(super) fn candidates(unit: &Expanded, places: &Places, used: &BTreeSet<u32>) -> BTreeMap<String, Vec<u32>> {
     let reader = &unit.reader;
     let last = reader.includes.iter().filter(|include| places.is_public(include.file.0)).map(|include| include.offset);
     let last = last.max().unwrap_or(0);
@@ -28,17 +27,26 @@ pub(super) fn asked(unit: &Expanded, places: &Places, used: &BTreeSet<u32>, want
         }
     }
     candidates.retain(|name, _| !NOT_CARRIED.contains(&name.as_str()));
+    candidates
+}
+
+/// Those of the [`candidates`] that are asked for. `wanted` are the names of the macros, functions and objects that the module
+/// uses of headers.
+pub(super) fn asked(
+    unit: &Expanded,
+    places: &Places,
+    candidates: &BTreeMap<String, Vec<u32>>,
+    wanted: &BTreeSet<&str>,
+) -> BTreeSet<u32> {
+    let reader = &unit.reader;
     let mut found = BTreeSet::new();
-    if candidates.is_empty() {
-        return found;
-    }
     let mut seen = BTreeSet::new();
     for include in reader.includes.iter().filter(|include| places.is_public(include.file.0)) {
         if !seen.insert(include.file.0) {
             continue;
         }
         let text = places.text(include.file.0);
-        for name in deciding(&String::from_utf8_lossy(&text), &candidates, wanted) {
+        for name in deciding(&String::from_utf8_lossy(&text), candidates, wanted) {
             let defined = candidates[name].iter();
             found.extend(defined.filter(|id| reader.macros[**id as usize].start < include.offset));
         }

@@ -94,6 +94,10 @@ impl Walk<'_, '_> {
 
     /// See [`Closure::asked`].
     fn asked(&self, used: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let candidates = asked::candidates(self.unit, self.places, used);
+        if candidates.is_empty() {
+            return BTreeSet::new();
+        }
         let of_headers = self.graph.node_weights().filter(|node| !node.copied).flat_map(|node| &node.names);
         let declared = of_headers.filter(|(_, role)| role.is_object()).map(|(name, _)| name.as_str());
         let macros = used.iter().map(|id| &self.unit.reader.macros[*id as usize]);
@@ -101,7 +105,7 @@ impl Walk<'_, '_> {
         let macros: Vec<String> = macros.map(|definition| self.unit.interner().string(definition.name)).collect();
         // Hidden ones are copied, and wanted of no header.
         let macros = macros.iter().filter(|name| !self.scope.hidden.contains(*name)).map(String::as_str);
-        asked::asked(self.unit, self.places, used, &declared.chain(macros).collect())
+        asked::asked(self.unit, self.places, &candidates, &declared.chain(macros).collect())
     }
 
     /// See [`Closure::undefined`].

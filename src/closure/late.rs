@@ -36,20 +36,22 @@ struct Tag {
 
 /// By public header that stands behind some of a file that is copied from.
 pub(super) fn behind(unit: &Expanded, outline: &Outline, places: &Places) -> BTreeMap<u32, Behind> {
-    let file = |statement: &StatementId| places.file(unit.start_of(outline.statements[statement.0 as usize].start));
-    let all = (0..outline.statements.len() as u32).map(StatementId);
     let mut found: BTreeMap<u32, Behind> = BTreeMap::new();
+    let files = outline.statements.iter().map(|statement| places.file(unit.start_of(statement.start)));
+    let files: Vec<u32> = files.collect();
+    let begins = files.iter().position(|file| !places.is_public(*file));
+    let ends = files.iter().rposition(|file| places.is_public(*file));
+    // Most units include everything before they say anything themselves; all of their tokens are a lot to look at.
+    let Some((begins, ends)) = begins.zip(ends).filter(|(begins, ends)| begins < ends) else { return found };
     let words = [&b"struct"[..], b"union"].map(|word| unit.interner().find(word));
     let is_tag = |pair: &[Symbol]| words.contains(&Some(pair[0]));
     // By tag: has text that is copied named it first?
     let mut own: FxHashMap<Symbol, bool> = FxHashMap::default();
     let mut seen: BTreeSet<(u32, Symbol)> = BTreeSet::new();
-    let mut begun = false;
-    for statement in all {
-        let file = file(&statement);
-        let is_public = places.is_public(file);
-        begun |= !is_public;
-        let tokens = outline.statements[statement.0 as usize].tokens();
+    for (index, file) in files[..=ends].iter().copied().enumerate() {
+        let statement = StatementId(index as u32);
+        let (is_public, begun) = (places.is_public(file), index > begins);
+        let tokens = outline.statements[index].tokens();
         let mentions = (tokens.start + 1..tokens.end).filter(|at| is_tag(&outline.symbols[at - 1..=*at]));
         for at in mentions {
             let name = outline.symbols[at];

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::link::symbols_file::VMLINUX;
+
 /// One symbol of vmlinux or of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Symbol {
@@ -64,6 +66,12 @@ pub struct Export {
     pub crc: u32,
     pub gpl_only: bool,
     pub namespace: Option<String>,
+}
+
+impl Export {
+    pub fn is_of_vmlinux(&self) -> bool {
+        self.object == VMLINUX
+    }
 }
 
 /// What the kernel and its modules export, by symbol name.

@@ -16,7 +16,7 @@ use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NOT_RELOADABLE, Result, SYMBOL_U
 use crate::kernel::Kernel;
 use crate::kernel::symbols::{Exports, SymbolTable};
 use crate::link::symbols_file::{Entry, VMLINUX};
-use crate::object::facts::{Binding, Facts};
+use crate::object::facts::{Binding, Defined, Facts};
 use crate::object::layout::{self, Layout};
 
 use pointers::Features;
@@ -151,11 +151,10 @@ impl<'a> Resolver<'a> {
 
     /// The running kernel's symbol behind a name that the module leaves undefined.
     pub fn resolve(&self, name: &str) -> Result<External> {
-        let local = |binding: Binding| binding == Binding::Local;
-        let function = self.facts.named(name).map(|id| (true, local(self.facts.function(id).binding)));
-        let own = function.or_else(|| self.facts.object_named(name).map(|object| (false, local(object.binding))));
-        if let Some((is_function, is_local)) = own {
-            if !is_local && let Some(external) = self.export(name).filter(|e| e.object == self.running.object) {
+        if let Some(Defined { is_function, binding, .. }) = self.facts.symbol(name) {
+            if binding != Binding::Local
+                && let Some(external) = self.export(name).filter(|e| e.object == self.running.object)
+            {
                 return Ok(external);
             }
             let found = layout::sympos(name, is_function, self.facts, self.layout, self.running.table)?;
@@ -209,12 +208,8 @@ impl<'a> Resolver<'a> {
 
     /// Does the running kernel free it when it has booted, or when the module is loaded?
     pub fn is_init(&self, external: &External) -> bool {
-        let section = match self.facts.named(&external.symbol) {
-            Some(id) => Some(self.facts.function(id).section),
-            None => self.facts.object_named(&external.symbol).map(|object| object.section),
-        };
-        if let Some(section) = section {
-            return self.facts.sections[section].is_boot();
+        if let Some(own) = self.facts.symbol(&external.symbol) {
+            return self.facts.sections[own.section].is_boot();
         }
         let vmlinux = self.running.base_table;
         let bound = |name: &str| vmlinux.named(name).next().map(|symbol| symbol.address);

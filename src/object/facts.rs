@@ -137,6 +137,14 @@ impl Function {
     }
 }
 
+/// What this object file has under a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Defined {
+    pub is_function: bool,
+    pub binding: Binding,
+    pub section: usize,
+}
+
 /// A data symbol.
 #[derive(Debug, Clone)]
 pub struct DataObject {
@@ -247,6 +255,14 @@ impl Facts {
 
     pub fn object_named(&self, name: &str) -> Option<&DataObject> {
         self.objects.iter().find(|o| o.name == name)
+    }
+
+    /// The function or object of this name.
+    pub fn symbol(&self, name: &str) -> Option<Defined> {
+        let function = self.named(name).map(|id| self.function(id));
+        let function = function.map(|f| Defined { is_function: true, binding: f.binding, section: f.section });
+        let object = |o: &DataObject| Defined { is_function: false, binding: o.binding, section: o.section };
+        function.or_else(|| self.object_named(name).map(object))
     }
 
     /// The function whose code covers a place of this object.

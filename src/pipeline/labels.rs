@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{NAME_TWICE, Result, refuse};
-use crate::kernel::symbols::Exports;
-use crate::link::symbols_file::VMLINUX;
+use crate::kernel::symbols::{Export, Exports};
 use crate::linkage::{External, How};
 
 use super::parts::Part;
@@ -16,7 +15,7 @@ use super::parts::Part;
 ///
 /// Refused where a header or a statement that declares more declares such a name.
 pub(super) fn tell_apart(parts: &mut [Part], new: &BTreeSet<String>, exports: &Exports) -> Result<()> {
-    let is_exported = |name: &str| exports.get(name).is_some_and(|export| export.object == VMLINUX);
+    let is_exported = |name: &str| exports.get(name).is_some_and(Export::is_of_vmlinux);
     // What is found by kallsyms is no symbol of the module's.
     let is_linked = |external: &&External| external.how != How::Kallsyms;
     let mut meant: BTreeMap<&str, BTreeSet<(&str, &str, u32)>> = BTreeMap::new();

@@ -64,11 +64,6 @@ pub fn stems(units: &[UnitPlan]) -> Vec<String> {
     units.iter().zip(&all).map(one).collect()
 }
 
-/// Does the unit have a function or object of this name, unpatched?
-pub fn has(unit: &UnitPlan, name: &str) -> bool {
-    unit.before.facts.named(name).is_some() || unit.before.facts.object_named(name).is_some()
-}
-
 /// A path or an object's name as part of a name in C.
 pub fn c_name(path: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };

@@ -167,7 +167,7 @@ fn part<'a>(
     let external = |name: &String| statics.resolve(name, |name| resolver.resolve_alias(name, &aliases));
     let externals = |compiled: &check::Compiled| -> Result<Vec<External>> {
         // Another unit's new function may be named like what this one has.
-        let is_new = |name: &String| new.contains(name) && !names::has(unit, name);
+        let is_new = |name: &String| new.contains(name) && unit.before.facts.symbol(name).is_none();
         compiled.undefined.iter().filter(|name| !is_new(name)).map(external).collect()
     };
     let wanted = Wanted { symbols: options.symbols, reload: options.reload, features: Features::of(kernel.source()) };

@@ -139,7 +139,7 @@ pub fn items(
 ) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let nodes = by_group(closure);
-    let among_types = among_types(closure, &nodes);
+    let among_types = among_types(closure, &nodes, &events::groups(closure));
     let mut users: BTreeMap<u32, BTreeSet<Section>> = BTreeMap::new();
     for group in &closure.groups {
         let nodes = &nodes[&group.id];
@@ -262,9 +262,12 @@ fn is_called_target(closure: &Closure, naming: &Naming, index: NodeIndex) -> boo
 
 /// What stands among the types, as in the source: those, tracepoints, and functions and objects that types need (`int
 /// left[ARRAY_SIZE(POOLS)];`), with what these need in turn.
-fn among_types(closure: &Closure, groups: &BTreeMap<GroupId, Vec<NodeIndex>>) -> BTreeSet<NodeIndex> {
+fn among_types(
+    closure: &Closure,
+    groups: &BTreeMap<GroupId, Vec<NodeIndex>>,
+    tracepoints: &BTreeSet<GroupId>,
+) -> BTreeSet<NodeIndex> {
     let node = |index: &NodeIndex| &closure.graph[*index];
-    let tracepoints = events::groups(closure);
     let is_type = |index: &NodeIndex| {
         let node = node(index);
         node.copied && (node.extent == Extent::Whole || node.is_mixed) && !is_code(node)
@@ -286,15 +289,15 @@ fn among_types(closure: &Closure, groups: &BTreeMap<GroupId, Vec<NodeIndex>>) ->
     found
 }
 
-/// The statements that stand before the macros by which the module reaches symbols.
-pub fn before_macros(closure: &Closure) -> BTreeSet<NodeIndex> {
-    let tracepoints = events::groups(closure);
+/// The statements that stand before the macros by which the module reaches symbols. `tracepoints` as [`events::groups`]
+/// finds them.
+pub fn before_macros(closure: &Closure, tracepoints: &BTreeSet<GroupId>) -> BTreeSet<NodeIndex> {
     // Code among the types may not reach any.
     let is_before = |index: &NodeIndex| {
         let node = &closure.graph[*index];
         !is_code(node) || tracepoints.contains(&node.group)
     };
-    among_types(closure, &by_group(closure)).into_iter().filter(is_before).collect()
+    among_types(closure, &by_group(closure), tracepoints).into_iter().filter(is_before).collect()
 }
 
 fn by_group(closure: &Closure) -> BTreeMap<GroupId, Vec<NodeIndex>> {

@@ -371,8 +371,10 @@ fn hooked(before: &Path, extraction: &Extraction, targets: &[String], folder: &P
         std::fs::write(path(name), text).expect("the list can be written");
     }
     assert!(own.iter().all(|external| external.sympos == 0), "one unit's symbols are unique");
+    // objcopy takes no empty list, as it is where only inlining is followed and no holder can be hooked.
     let globals = format!("--globalize-symbols={}", path("globals").display());
-    tool("objcopy", &[&globals, &before, &path("old.o")]);
+    let globals: &[&dyn AsRef<std::ffi::OsStr>] = if names.is_empty() { &[] } else { &[&globals] };
+    tool("objcopy", &[globals, &[&before, &path("old.o")]].concat());
     let kept = "--keep-global-symbol=klpp_*";
     tool("objcopy", &[&"--wildcard", &kept, &path("extract.o"), &path("new.o")]);
     let binary = path("hooked");

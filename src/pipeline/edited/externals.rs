@@ -12,7 +12,7 @@ use crate::folder::Folder;
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
 use crate::kernel::symbols::Symbol;
-use crate::link::symbols_file::{self, Entry, SYMBOLS, VMLINUX};
+use crate::link::symbols_file::{self, Entry, SYMBOLS};
 use crate::object::layout;
 use crate::parallel::try_map;
 use crate::pipeline::Plan;
@@ -75,7 +75,7 @@ pub fn externals(
             format!("{entry}, by klp relocation")
         } else {
             match kernel.exports()?.get(*name) {
-                Some(export) if export.object == VMLINUX => {
+                Some(export) if export.is_of_vmlinux() => {
                     found.exports += 1;
                     "export of vmlinux".into()
                 }
@@ -110,7 +110,7 @@ pub fn externals(
 }
 
 fn exported(kernel: &Kernel) -> Result<BTreeSet<String>> {
-    let exports = kernel.exports()?.iter().filter(|(_, export)| export.object == VMLINUX);
+    let exports = kernel.exports()?.iter().filter(|(_, export)| export.is_of_vmlinux());
     Ok(exports.map(|(name, _)| name.clone()).collect())
 }
 
@@ -150,9 +150,12 @@ fn verified(kernel: &Kernel, plan: &Plan, entry: &Entry, known: Option<&Entry>) 
     }
     let derived = plan.units.iter().filter(|unit| unit.command.object == *object).filter_map(|unit| {
         let facts = &unit.before.facts;
-        let is_function = facts.named(symbol).is_some();
-        (is_function || facts.object_named(symbol).is_some())
-            .then(|| layout::sympos(symbol, is_function, facts, &unit.layout, kernel.symbols(object)?))
+        let own = facts.symbol(symbol)?;
+        Some(
+            kernel
+                .symbols(object)
+                .and_then(|table| layout::sympos(symbol, own.is_function, facts, &unit.layout, table)),
+        )
     });
     let derived: Vec<u64> = derived.filter_map(|found| found.ok()).map(|found| found.position.into()).collect();
     Ok(match derived.as_slice() {
