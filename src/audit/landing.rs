@@ -14,10 +14,9 @@ use object::read::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use object::{SectionIndex, SymbolIndex};
 
 use crate::finding::{Finding, NO_ENDBR, OBJECT_INVALID, Result, io, refuse};
-use crate::kernel::symbols::Symbol;
+use crate::kernel::symbols::{Symbol, VMLINUX};
 use crate::kernel::{Kernel, modules};
 use crate::link::SHN_LIVEPATCH;
-use crate::link::symbols_file::VMLINUX;
 use crate::linkage::External;
 use crate::object::facts::{Facts, Place};
 

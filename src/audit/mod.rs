@@ -22,8 +22,8 @@ use crate::finding::{
 };
 use crate::kernel::Kernel;
 use crate::kernel::modules::THIS_MODULE;
+use crate::kernel::symbols::VMLINUX;
 use crate::link::SHN_LIVEPATCH;
-use crate::link::symbols_file::VMLINUX;
 use crate::object::sound;
 
 use relocations::KlpSymbol;

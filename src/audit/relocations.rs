@@ -13,7 +13,8 @@ use crate::finding::{
     SYMBOL_KIND,
 };
 use crate::kernel::Kernel;
-use crate::link::symbols_file::{Entry, VMLINUX};
+use crate::kernel::symbols::VMLINUX;
+use crate::link::symbols_file::Entry;
 use crate::link::{SHF_RELA_LIVEPATCH, SHN_LIVEPATCH, check_place};
 
 use super::landing::is_branch;

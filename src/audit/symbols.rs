@@ -3,8 +3,7 @@
 use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NO_FTRACE_SITE, Result, SYMBOL_MISSING};
 use crate::kernel::Kernel;
 use crate::kernel::modules;
-use crate::kernel::symbols::Symbol;
-use crate::link::symbols_file::VMLINUX;
+use crate::kernel::symbols::{Symbol, VMLINUX};
 use crate::object::facts::{Facts, Function};
 
 /// The symbol that the kernel would find (klp_find_object_symbol() in kernel/livepatch/core.c), or why it would find none.

@@ -10,6 +10,7 @@ use crate::check;
 use crate::finding::{KERNEL_INVALID, Result, io, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::modules::THIS_MODULE;
+use crate::kernel::symbols::VMLINUX;
 
 /// A place in a section.
 pub type At = (usize, u64);
@@ -207,7 +208,7 @@ fn follow(fields: &Fields, sizes: Sizes, objects: At, found: &mut Tables) {
         && found.objects.len() <= fields.by_place.len()
     {
         let name = fields.here(at).and_then(|name| fields.string(name));
-        let object = name.unwrap_or_else(|| crate::link::symbols_file::VMLINUX.into());
+        let object = name.unwrap_or_else(|| VMLINUX.into());
         let mut func = funcs;
         // Tables that share their entries would multiply.
         while let Some(old) = fields.here(func).and_then(|name| fields.string(name))

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::finding::{Result, USAGE, io, refuse};
 use crate::kernel::Kernel;
-use crate::link::symbols_file;
+use crate::kernel::symbols::VMLINUX;
 use crate::render::json;
 use crate::scratch;
 use crate::vm;
@@ -52,7 +52,7 @@ pub(super) fn run(request: &Request) -> Result<ExitCode> {
         machine.older.push(module);
         all.extend(older.objects);
     }
-    let objects = all.iter().filter(|object| *object != symbols_file::VMLINUX);
+    let objects = all.iter().filter(|object| *object != VMLINUX);
     for object in objects {
         for module in kernel.modules()?.load_order(object)? {
             if !machine.target_modules.contains(&module) {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::symbols::VMLINUX;
+
 /// How one object file is compiled. Run with the build folder as working directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompileCommand {
@@ -21,6 +23,6 @@ pub struct CompileCommand {
 impl CompileCommand {
     /// Is the TU part of a loadable module?
     pub fn is_modular(&self) -> bool {
-        self.object != "vmlinux"
+        self.object != VMLINUX
     }
 }

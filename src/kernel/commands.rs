@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::{Finding, KERNEL_INVALID, Result, io, refuse};
 use crate::kernel::command::CompileCommand;
 use crate::kernel::options;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symvers::module_name;
 
 /// The trees that commands name, as absolute paths.
@@ -191,7 +192,7 @@ fn compile_command(command: &str, trees: Trees<'_>) -> Result<Vec<CompileCommand
     let args = options::known(args)
         .or_else(|why| refuse(KERNEL_INVALID, format!("the compile command of {source} can't be taken over: {why}")))?;
     // An object of several modules is named `a:b` (scripts/Makefile.lib, modname-multi).
-    let objects = if modular { modname.split(':').map(module_name).collect() } else { vec!["vmlinux".to_string()] };
+    let objects = if modular { modname.split(':').map(module_name).collect() } else { vec![VMLINUX.to_string()] };
     let command = |object| CompileCommand {
         source: source.clone(),
         output: output.clone(),

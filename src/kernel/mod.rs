@@ -28,7 +28,7 @@ use commands::Commands;
 use config::Config;
 use memory::Memory;
 use modules::Modules;
-use symbols::{Exports, Symbol, SymbolTable};
+use symbols::{Exports, Symbol, SymbolTable, VMLINUX};
 
 /// The file that makes a folder a prepared kernel; written last.
 pub const DESCRIPTOR: &str = "kernel.json";
@@ -238,7 +238,7 @@ impl Kernel {
 
     /// The symbol table of `vmlinux` or of a module by the kernel's name of it.
     pub fn symbols(&self, object: &str) -> Result<&SymbolTable> {
-        if object == "vmlinux" {
+        if object == VMLINUX {
             return get(&self.vmlinux, || self.read_vmlinux());
         }
         let cells = get(&self.module_symbols, || {

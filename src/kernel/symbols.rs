@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::link::symbols_file::VMLINUX;
+/// The kernel's own object, whose symbols need no loaded module.
+pub const VMLINUX: &str = "vmlinux";
 
 /// One symbol of vmlinux or of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]

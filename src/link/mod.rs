@@ -23,9 +23,10 @@ use crate::finding::{
     MODULE_LINK_STALE, Result, SYMBOL_UNRESOLVED, Severity, io,
 };
 use crate::kernel::modules::THIS_MODULE;
+use crate::kernel::symbols::VMLINUX;
 use crate::object::sound;
 use crate::scratch;
-use symbols_file::{Entry, VMLINUX};
+use symbols_file::Entry;
 
 /// `SHN_LIVEPATCH` of include/uapi/linux/elf.h: the section index of a symbol that livepatch resolves.
 pub(crate) const SHN_LIVEPATCH: elf::SymbolSection = elf::SymbolSection(0xff20);

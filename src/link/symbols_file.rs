@@ -14,12 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::finding::{Error, Finding, KLP_SYMBOL_EXPORTED, KLP_SYMBOLS_INVALID, Result, io};
+use crate::kernel::symbols::VMLINUX;
 
 /// The name of the file.
 pub const SYMBOLS: &str = "klp.symbols";
-
-/// The object whose symbols need no loaded module.
-pub const VMLINUX: &str = "vmlinux";
 
 /// Bytes of a symbol name with its closing NUL: include/linux/kallsyms.h, 6.1 and later (128 before).
 const KSYM_NAME_LEN: usize = 512;

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NOT_RELOADABLE, Result, SYMBOL_UNRESOLVED, refuse};
 use crate::kernel::Kernel;
-use crate::kernel::symbols::{Exports, SymbolTable};
-use crate::link::symbols_file::{Entry, VMLINUX};
+use crate::kernel::symbols::{Exports, SymbolTable, VMLINUX};
+use crate::link::symbols_file::Entry;
 use crate::object::facts::{Binding, Defined, Facts};
 use crate::object::layout::{self, Layout};
 

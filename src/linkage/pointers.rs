@@ -14,7 +14,7 @@ use crate::check::Compiled;
 use crate::closure::{Closure, WILDCARD};
 use crate::finding::{Finding, MODULE_SWITCH, READ_ONLY_KEY, SYMBOLS_UNSUPPORTED};
 use crate::kernel::Kernel;
-use crate::link::symbols_file::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 
 use super::events::Event;
 use super::{External, How, Resolver};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::finding::{Finding, OBJECT_INVALID, Result};
 use crate::kernel::memory::Memory;
-use crate::kernel::symbols::SymbolTable;
+use crate::kernel::symbols::{SymbolTable, VMLINUX};
 use crate::kernel::{Kernel, modules};
 
 use super::facts::{Facts, Place, Relocation, Section};
@@ -37,7 +37,7 @@ enum Contents<'k> {
 impl<'k> Running<'k> {
     /// `vmlinux` or a module by the kernel's name of it; nothing where the kernel was prepared without.
     pub fn open(kernel: &'k Kernel, object: &str) -> Result<Option<Running<'k>>> {
-        if object == "vmlinux" {
+        if object == VMLINUX {
             let Some(memory) = kernel.memory()? else { return Ok(None) };
             return Ok(Some(Running { symbols: kernel.symbols(object)?, contents: Contents::Linked(memory) }));
         }

@@ -10,7 +10,7 @@ use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{self, Finding, Result, SYMBOLS_UNSUPPORTED};
 use crate::kernel::Kernel;
 use crate::kernel::modules::THIS_MODULE;
-use crate::link::symbols_file::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::linkage::events;
 use crate::linkage::pointers::{self, Pointer, Symbols, Wanted};
 use crate::linkage::{External, How, Resolver};

@@ -9,7 +9,7 @@ use crate::finding::{
 };
 use crate::kernel::Kernel;
 use crate::kernel::command::CompileCommand;
-use crate::link::symbols_file::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::object::facts::Facts;
 use crate::rewrite::Item;
 use crate::unit::lex;

@@ -10,7 +10,7 @@ use crate::kernel::commands::{self, Trees};
 use crate::kernel::config::Config;
 use crate::kernel::image::{self, Image};
 use crate::kernel::modules::Modules;
-use crate::kernel::symbols::SymbolTable;
+use crate::kernel::symbols::{SymbolTable, VMLINUX};
 use crate::kernel::{self, Descriptor, Origin, kallsyms_text, symvers, write_whole};
 use crate::prepare::{Progress, build, lock};
 use crate::scratch;
@@ -297,7 +297,7 @@ fn check_symvers(headers: Option<&Path>, build: &Path, image: &Image) -> Result<
         );
     }
     let symbols = SymbolTable::new(image.symbols.clone());
-    let of_vmlinux = exports.iter().filter(|(_, export)| export.object == "vmlinux");
+    let of_vmlinux = exports.iter().filter(|(_, export)| export.object == VMLINUX);
     match of_vmlinux.map(|(name, _)| name).find(|name| !symbols.contains(name)) {
         None => Ok(own),
         Some(missing) => refuse(

@@ -20,7 +20,7 @@ use crate::closure::Closure;
 use crate::config::House;
 use crate::finding::{Finding, Result, TEMPLATE};
 use crate::kernel::sha256_of;
-use crate::link::symbols_file::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::linkage::External;
 use crate::linkage::includes::{Include, LATE};
 use crate::linkage::pointers::{Access, Symbols};

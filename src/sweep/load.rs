@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::finding::{Result, USAGE, VM_TRANSITION_STUCK, io, refuse};
 use crate::kernel::Kernel;
-use crate::link::symbols_file::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::vm::series::{self, Item, Outcome};
 
 use super::{Row, Status, module_name};

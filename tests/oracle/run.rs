@@ -55,6 +55,8 @@ pub enum Outcome {
     Skipped(String),
     /// What differs, or which fault of the tool came up.
     Wrong(String),
+    /// The oracle itself, or the tool, has panicked.
+    Panicked,
 }
 
 /// Findings that say that the tool itself failed, not that it refuses.

@@ -151,13 +151,11 @@ fn verified(kernel: &Kernel, plan: &Plan, entry: &Entry, known: Option<&Entry>) 
     let derived = plan.units.iter().filter(|unit| unit.command.object == *object).filter_map(|unit| {
         let facts = &unit.before.facts;
         let own = facts.symbol(symbol)?;
-        Some(
-            kernel
-                .symbols(object)
-                .and_then(|table| layout::sympos(symbol, own.is_function, facts, &unit.layout, table)),
-        )
+        let table = kernel.symbols(object).ok()?;
+        let found = layout::sympos(symbol, own.is_function, facts, &unit.layout, table).ok()?;
+        Some(u64::from(found.position))
     });
-    let derived: Vec<u64> = derived.filter_map(|found| found.ok()).map(|found| found.position.into()).collect();
+    let derived: Vec<u64> = derived.collect();
     Ok(match derived.as_slice() {
         [] => {
             let message =

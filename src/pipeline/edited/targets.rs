@@ -8,7 +8,8 @@ use crate::audit::tables::{self, Fields, Hook, Sizes};
 use crate::check::Compiled;
 use crate::finding::{AMBIGUOUS_SYMBOL, Finding, KLP_OBJECT_NOT_PATCHED, Result, TARGETS_EDITED, TARGETS_UNKNOWN};
 use crate::kernel::Kernel;
-use crate::link::symbols_file::{Entry, SYMBOLS, VMLINUX};
+use crate::kernel::symbols::VMLINUX;
+use crate::link::symbols_file::{Entry, SYMBOLS};
 use crate::pipeline::parts::Part;
 
 use super::Checked;
