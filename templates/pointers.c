@@ -87,7 +87,6 @@ void klpe_forget{{ suffix }}(void);
 {% endif %}
 {%- endif %}
 {%- if access.events %}
-
 /*
  * The kernel can't switch these events in this module's code, nor call their probes from it directly: so the code asks
  * whether they are on, and calls what runs their probes.

@@ -1,5 +1,6 @@
 //! `link` on modules that gcc makes here: what comes out is what the kernel's livepatch loader reads.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use klp_extract::link::{link, link_bytes};
 use klp_extract::process::Program;
 use object::read::elf::{ElfFile64, SectionHeader as _};
 use object::read::{Object as _, ObjectSection as _, ObjectSymbol as _};
-use object::{LittleEndian, RelocationTarget, SymbolIndex};
+use object::{LittleEndian, RelocationTarget, SectionIndex, SymbolIndex};
 
 const LIVEPATCH: &str = r#"
 static const char modinfo[] __attribute__((used, section(".modinfo"))) = "license=GPL\0livepatch=Y";
@@ -128,6 +129,35 @@ fn klp_relocations_are_those_that_the_kernel_reads() {
     assert_eq!(fs::read(&ko).unwrap(), after);
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
+}
+
+/// What each section of relocations applies to, by its name.
+fn targets(data: &[u8]) -> BTreeMap<String, String> {
+    let file = ElfFile64::<LittleEndian>::parse(data).unwrap();
+    let name = |section: SectionIndex| file.section_by_index(section).unwrap().name().unwrap().to_string();
+    let sections = file.sections().map(|section| (section.index(), section.elf_section_header()));
+    let applied = sections.filter(|(_, header)| header.sh_type(LittleEndian) == object::elf::SHT_RELA);
+    applied.map(|(index, header)| (name(index), name(header.info_link(LittleEndian)))).collect()
+}
+
+/// Whether a header says that it has the index of a section is up to who wrote the file (System V ABI, SHF_INFO_LINK).
+#[test]
+fn relocations_stay_with_their_section_whatever_its_header_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let ko = compile(folder.path(), &format!("{LIVEPATCH}{SOURCE}"));
+    let said = fs::read(&ko).unwrap();
+    let mut unsaid = said.clone();
+    let file = ElfFile64::<LittleEndian>::parse(&said[..]).unwrap();
+    let start = file.elf_header().e_shoff.get(LittleEndian) as usize;
+    for section in file.sections().filter(|s| s.name().unwrap().starts_with(".rela")) {
+        let flags = start + section.index().0 * 64 + 8;
+        assert_eq!(unsaid[flags] & 0x40, 0x40);
+        unsaid[flags] &= !0x40;
+    }
+    let linked = |data: &[u8]| link_bytes(data, &entries(), "m.ko").unwrap().0.unwrap();
+    let expected = targets(&linked(&said));
+    assert_eq!(expected[".klp.rela.vsock..text"], ".text");
+    assert_eq!(targets(&linked(&unsaid)), expected);
 }
 
 #[test]

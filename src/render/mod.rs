@@ -340,7 +340,7 @@ fn blocks(module: &Unit, tables: Option<bool>) -> Result<Vec<String>> {
     if let Some(kallsyms) = tables {
         text.push_str(&own_includes(module.includes, kallsyms));
     }
-    let mut blocks = vec![text];
+    let mut blocks: Vec<String> = Some(text).filter(|text| !text.is_empty()).into_iter().collect();
     if let Some(name) = module.kbuild_modname {
         let why = "/* What the copied code calls its module */";
         blocks.push(format!("{why}\n#undef KBUILD_MODNAME\n#define KBUILD_MODNAME \"{}\"\n", c_string(name)));

@@ -386,6 +386,7 @@ mod tests {
                 "union a { int n; } __aligned(sizeof(int))",
             ),
             ("enum { x1, y1 } * x;\n", "enum { x1, y1 }"),
+            ("static struct __aligned(8) x { int n; } y;\n", "struct __aligned(8) x { int n; }"),
         ];
         for (text, of_type) in cases {
             let (keyword, objects) = parts_of(text, &BTreeSet::from(["x", "y"])).unwrap();

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/kernel.h>
+#include <linux/ledger.h>
+#include <linux/book.h>
+#include <linux/codes.h>
+#include <linux/serial.h>
+#include <linux/sizes.h>
+#include <linux/syscalls.h>
+#include <linux/first.h>
+#include <linux/second.h>
+#include <linux/third.h>
+#include "signs.h"
+
+#define SIGN_HALF 2
+#define SIGN_ALL (SIGN_HALF * 2)
+
+static int sign_total;
+
+/* Its declaration needs a macro of its own file and one of a header that nothing else is used of. */
+int noinline sign_add(int (*signs)[SIGN_ALL], int (*more)[SIZES_MOST])
+{
+	sign_total += (*signs)[0] + (*more)[0];
+	return sign_total;
+}
+
+int sign_use(int which)
+{
+	int signs[4] = { which }, more[8] = { which };
+
+	return sign_add(&signs, &more);
+}
+
+/* A parameter named like a macro further down. */
+int sign_low(int sign_limit)
+{
+	return sign_limit - 1;
+}
+
+#define sign_limit 3
+int sign_high(int sign)
+{
+	return sign < sign_limit ? sign : sign_limit;
+}
+
+int sign_near(int step);
+
+int sign_step(int step)
+{
+	return step * sign_total;
+}
+
+/* What it says of sign_near() is so in all of the file. */
+int sign_far(int step)
+{
+	extern int sign_near(int step) __asm__("sign_step");
+
+	return sign_near(step) + 1;
+}
+
+int sign_both(int step)
+{
+	return sign_near(step) + sign_near(step + 1);
+}
+
+/* The header's function counts, for each file that includes it. */
+int sign_serial(void)
+{
+	return serial_next() + 1;
+}
+
+/* The header of its structure isn't named here, and has what another header has brought before. */
+long sign_entry(const struct entry *entry)
+{
+	return entry_seconds(entry);
+}
+
+/* Its header wants those that stand before it here. */
+int sign_third(int by)
+{
+	return third_of(by);
+}
+
+/* Functions of a list that is read anew each time. */
+int sign_code(int which)
+{
+	return which ? code_first() : code_second();
+}
+
+int sign_several(int which)
+{
+	return sign_left[which] + sign_right[which];
+}
+
+/* Makes a function that marks.c calls too. */
+#define SIGN_MADE(name)								\
+noinline int sign_##name(int by)						\
+{										\
+	static const int most = 7;						\
+	const int *at = &most;							\
+										\
+	barrier();								\
+	return by < *at ? by : *at;						\
+}
+SIGN_MADE(capped)
+
+/* A type together with an object that its users don't need. */
+static struct sign_board {
+	int width;
+} sign_board;
+
+int sign_boards(void)
+{
+	return ++sign_board.width;
+}
+
+int sign_width(const struct sign_board *board)
+{
+	return board->width * 2;
+}
+
+/* The name is the macro's, what stands before it isn't. */
+#define SIGN_NAMED(name) sign_##name(int by)
+int SIGN_NAMED(pasted)
+{
+	return by + sign_total;
+}
+
+/* Makes a function, and another one that has its name from here. */
+#define SIGN_PAIR(plain, name)							\
+static inline int plain(int by)							\
+{										\
+	return by * 7;								\
+}										\
+int sign_##name(int by)								\
+{										\
+	return plain(by) + 1;							\
+}
+SIGN_PAIR(sign_sevenfold, paired)
+
+/* GCC knows whom it calls, and has no such table. */
+static const struct sign_kind {
+	int (*of)(int by);
+} sign_kinds[] = { { sign_step } };
+
+int sign_kind(int by)
+{
+	return sign_kinds[0].of(by) - 1;
+}
+
+/* Only its length matters. */
+static const int sign_list[] = {
+#include "signs.inc"
+};
+
+int sign_listed(int by)
+{
+	return by + ARRAY_SIZE(sign_list);
+}
+
+SYSCALL_DEFINE0(sign)
+{
+	return sign_total;
+}
+
+SYSCALL_DEFINE0(signs)
+{
+	return sign_total + 1;
+}
