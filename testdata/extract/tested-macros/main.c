@@ -1,9 +1,13 @@
+#define _SVID_SOURCE
+#undef _SVID_SOURCE
 #define _GNU_SOURCE
 #define WANT_LONG BECAUSE
 #define UNUSED 1
 #define BECAUSE 1
 #include <string.h>
 #include "tested.h"
+#undef _GNU_SOURCE
+#define _POSIX_SOURCE
 
 #define SHADE 5
 enum colour {
