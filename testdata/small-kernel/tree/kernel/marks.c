@@ -15,5 +15,5 @@ int mark_fourth(int by)
 
 int mark_capped(int by)
 {
-	return sign_capped(by) + sign_capped(by * 2);
+	return sign_cap(by) + sign_cap(by * 2);
 }

@@ -1,3 +1,3 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 extern int sign_left[], sign_right[];
-int sign_capped(int by);
+int sign_cap(int by);
