@@ -171,3 +171,15 @@ SYSCALL_DEFINE0(signs)
 {
 	return sign_total + 1;
 }
+
+/* What stands before the invocation is the first function's alone. */
+#define SIGN_ODD(plain, name)							\
+int plain(int by)								\
+{										\
+	return by * 9;								\
+}										\
+int sign_##name(int by)								\
+{										\
+	return plain(by) + 1;							\
+}
+static inline SIGN_ODD(sign_ninefold, odd)
