@@ -84,7 +84,7 @@ pub struct Node {
     /// The invocation that makes its first words, of a function's name its own. That of a target gives way to its expansion where
     /// [`Node::is_made`].
     pub made_by: Option<WrittenOut>,
-    /// Is it a target whose name a macro makes?
+    /// Does it get another name, and does a macro make the one that it has?
     pub is_made: bool,
     pub static_locals: Vec<StaticLocal>,
     /// Those of its tokens that mean a function or object at file scope by its name.
@@ -225,6 +225,8 @@ pub struct Scope {
     pub targets: Vec<String>,
     /// New functions and objects to emit that another unit of the module needs.
     pub shared: Vec<String>,
+    /// Are the functions among those emitted under other names?
+    pub renames_shared: bool,
     /// Functions that the patch changes: a public header has another body of them.
     pub changed: BTreeSet<String>,
     /// What public headers define or declare for built-in code and hide from modules (`#ifndef MODULE` in asm/tlbflush.h).

@@ -10,7 +10,7 @@ use crate::unit::text::MacroId;
 
 use super::statics::WrittenOut;
 use super::walk::Walk;
-use super::{Node, WILDCARD};
+use super::{Node, Scope, WILDCARD};
 
 /// The texts of tokens, each once.
 #[derive(Default)]
@@ -118,9 +118,11 @@ impl Walk<'_, '_> {
     /// See [`Node::is_made`].
     fn is_made(&self, id: StatementId) -> bool {
         let names = self.outline.names[id.0 as usize].first().filter(|name| name.role == Role::Function);
+        let Scope { targets, shared, renames_shared, .. } = self.scope;
+        let is_renamed = |name: &String| targets.contains(name) || (*renames_shared && shared.contains(name));
         names.is_some_and(|name| {
             self.unit.tokens[name.token as usize].invocation != NONE
-                && self.scope.targets.contains(&self.unit.interner().string(name.symbol))
+                && is_renamed(&self.unit.interner().string(name.symbol))
                 && !self.origin(name.token).iter().any(|name| self.scope.redefined_macros.contains(name))
         })
     }

@@ -165,6 +165,7 @@ pub(super) fn closed(
     let scope = Scope {
         targets: naming.targets.iter().cloned().collect(),
         shared: shared.iter().cloned().collect(),
+        renames_shared: false,
         changed: functions.iter().chain(&of_headers.functions).cloned().collect(),
         hidden: of_headers.hidden.clone(),
         added: added.cloned().collect(),

@@ -138,6 +138,7 @@ fn closed(request: &Request, listing: &Listing, folder: &Path) -> Result<Closure
     let implicit = implicit.filter(|name| listing.function(name).is_some() && !request.functions.contains(name));
     let scope = Scope {
         shared: request.functions.iter().cloned().chain(implicit).collect(),
+        renames_shared: request.rename,
         provided: request.externalize.iter().cloned().collect(),
         as_written: true,
         ..Scope::default()

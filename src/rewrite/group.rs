@@ -40,7 +40,7 @@ pub(super) fn copied(
         line: group.start.line,
         reason: reason(closure, nodes[0]),
         preamble: editing.redefinitions.take().unwrap_or_default(),
-        text: comment + &editing.edited(),
+        text: comment + &editing.edited()?,
         edits: editing.edits,
     })
 }
@@ -201,10 +201,6 @@ impl<'a> Editing<'a> {
         new_name: &str,
     ) -> Result<Option<usize>> {
         let (at, end) = (self.place(sources, out.start)?, self.place(sources, out.end)?);
-        if self.replacements.iter().any(|(other, length, _)| *other < end && at < other + length) {
-            // The targets that one invocation makes are written out together.
-            return Ok(None);
-        }
         let Some(made) = made(self.closure, self.nodes, out, self.naming, &self.text[end..]) else {
             return refuse(
                 TARGET_NOT_SPELLED,
@@ -214,6 +210,7 @@ impl<'a> Editing<'a> {
                 ),
             );
         };
+        // The targets that one invocation makes are written out together: the text is the same for each.
         self.replacements.push((at, end - at, made));
         let name = &out.name;
         self.edits.push(format!("{name} is written out, for it makes {declared}, which is named {new_name}"));
@@ -248,11 +245,18 @@ impl<'a> Editing<'a> {
     }
 
     /// The text with all edits.
-    fn edited(&mut self) -> String {
-        self.replacements.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    fn edited(&mut self) -> Result<String> {
+        self.replacements.sort();
         self.replacements.dedup();
+        if self.replacements.windows(2).any(|pair| pair[1].0 < pair[0].0 + pair[0].1) {
+            let (name, _) = self.named();
+            return refuse(
+                TARGET_NOT_SPELLED,
+                format!("{name}: a macro takes for one text what has to be changed in two ways; copy it by hand"),
+            );
+        }
         let mut text = std::mem::take(&mut self.text);
-        for (at, length, new) in self.replacements.drain(..) {
+        for (at, length, new) in self.replacements.drain(..).rev() {
             text.replace_range(at..at + length, &new);
         }
         if self.cut {
@@ -262,7 +266,7 @@ impl<'a> Editing<'a> {
             text = format!("#pragma pack(push, {bytes})\n{text}#pragma pack(pop)\n");
             self.edits.push(format!("under the source's #pragma pack({bytes})"));
         }
-        text
+        Ok(text)
     }
 }
 

@@ -183,3 +183,17 @@ int sign_##name(int by)								\
 	return plain(by) + 1;							\
 }
 static inline SIGN_ODD(sign_ninefold, odd)
+
+/* Makes a function whose body, with its static variable, is spelled in the invocation. */
+#define SIGN_COUNTED(name, body)						\
+noinline int sign_##name(int by)						\
+{										\
+	body									\
+}
+SIGN_COUNTED(counted,
+	static int count;
+
+	count += by;
+	barrier();
+	return count;
+)
