@@ -137,8 +137,8 @@ registry! {
     MODULE_SWITCH Refuse "module-switch" "Copied code depends on a tracepoint, static key or static call that the kernel can't switch in code of a livepatch: a module's, or with --symbols kallsyms one that isn't exported. Keys, calls and tracepoints of copied code are asked instead; what inline functions of headers have must be rewritten by hand."
     SYMBOLS_UNSUPPORTED Refuse "symbols-unsupported" "Symbols that aren't exported can't be reached by kallsyms here: the kernel forbids it, or an inline function of a header refers to one, or copied text has the name for something else too. Use klp relocations, the default."
     THIS_MODULE Refuse "this-module" "New data, or an inline function that can't be copied, names THIS_MODULE: would that be the livepatch or the module that is patched? Copied code keeps the patched one (none in vmlinux). Write the module that is meant by hand."
-    ADDRESS_ESCAPES Judge "address-escapes" "The address of a function of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be called after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
-    ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, which replacing functions doesn't reach."
+    ADDRESS_ESCAPES Judge "address-escapes" "The address of a function, an object or a string of the livepatch is stored or passed on (call_rcu, timer, work, ops): it may be used after the livepatch is gone. Make sure that it can't, or never unload the livepatch."
+    ASSEMBLY_CHANGED Refuse "assembly-changed" "The patch changes assembly at file scope, or a header that an assembly file of the kernel includes in a way that changes it: replacing functions doesn't reach it."
     NAME_TWICE Refuse "name-twice" "Two units of one module need one name for two symbols of the running kernel where a header declares it, or for two functions that a macro names; make two livepatches, or rename by hand."
     CONFIG_INVALID Refuse "config-invalid" "A klp-extract.toml can't be read, or has a key or a value that means nothing; `klp-extract config --show-origin` lists what is set, and where."
     // A module that was edited by hand (`check`, `refresh`).
@@ -324,6 +324,14 @@ pub enum Error {
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Are all of its findings of these kinds?
+    pub fn is_only(&self, ids: &[Id]) -> bool {
+        let Error::Refused(findings) = self;
+        findings.iter().all(|finding| ids.contains(&finding.id))
+    }
+}
 
 impl From<Finding> for Error {
     fn from(finding: Finding) -> Error {

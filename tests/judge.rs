@@ -111,9 +111,11 @@ fn findings(case: &Path, expect: &str) -> Vec<Finding> {
         let (name, by) = line.split_once(' ').unwrap();
         boot_callers.entry(name.into()).or_default().insert(by.into());
     }
+    let owned = |(file, text): (&str, &str)| (file.to_string(), text.to_string());
     let context = Context {
         files: vec![File { name: "unit.c".into(), before: source("before.c"), after: source("after.c") }],
         exports: words(expect, "exported").into_iter().collect(),
+        assembly: words(expect, "assembly").into_iter().filter_map(|line| line.split_once(' ')).map(owned).collect(),
     };
     let mut found = judge::findings(&context, vec![judge::unit(&unit, &context)]);
     let targets: Vec<(&str, &str)> = affected.targets.iter().map(|target| ("unit.c", target.name.as_str())).collect();

@@ -6,6 +6,7 @@
 pub mod depends;
 mod makers;
 mod mentions;
+mod outside;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ use crate::finding::{FILE_IGNORED, FILE_NOT_BUILT, FILE_NOT_LIVEPATCHABLE, Findi
 use crate::kernel::command::CompileCommand;
 use crate::kernel::{Kernel, Origin};
 use crate::patch::FileState;
+
+pub use outside::Outside;
 
 use depends::Files;
 use tree::Tree;
@@ -91,6 +94,8 @@ pub struct Candidates {
     /// The folders out of which an `#include` may lead by `..` to a patched file (see [`crate::patch::Real`]); where a
     /// patched file is included by others.
     pub climbed: Option<BTreeSet<PathBuf>>,
+    /// What isn't replaced, and may include a patched file.
+    pub outside: Outside,
     pub findings: Vec<Finding>,
 }
 
@@ -121,6 +126,7 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
         searches: Vec::new(),
         including: Vec::new(),
         climbed: None,
+        outside: Outside::default(),
         findings: Vec::new(),
     };
     let mut included: Vec<String> = Vec::new();
@@ -146,6 +152,7 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
     let all = kernel.all_commands()?;
     let tree = Tree::read(kernel.source(), kernel.build(), &all);
     candidates.climbed = Some(tree.climbed(states));
+    candidates.outside = Outside::find(&tree, &included);
     let mut includers = Includers::find(kernel, &tree, &all, &included);
     let mut shadowing: BTreeSet<String> = BTreeSet::new();
     for (file, set) in included.iter().zip(&mut includers.sets) {
@@ -183,16 +190,21 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
     if candidates.commands.is_empty() && includers.sets.iter().all(BTreeSet::is_empty) {
         let name = &kernel.descriptor.name;
         let file = &included[0];
+        if let Some(outside) = candidates.outside.words() {
+            let message = format!("{file} can't be livepatched: nothing but {outside} includes it");
+            return Err(Finding::new(FILE_NOT_LIVEPATCHABLE, message).at(file.as_str(), None).into());
+        }
         let message = format!("{name} does not build {file}, nor anything that includes it: it doesn't have the code");
         return Err(Finding::new(FILE_NOT_BUILT, message).at(file.as_str(), None).into());
     }
-    for (file, including) in included.iter().zip(&includers.sets).filter(|(file, _)| file.ends_with(".c")) {
+    for (file, including) in included.iter().zip(&includers.sets) {
         if let Some(makefile) = builds_by(kernel.source(), file) {
             let message = format!("{file} can't be livepatched: it is a program that builds the kernel ({makefile})");
             return Err(Finding::new(FILE_NOT_LIVEPATCHABLE, message).at(file.as_str(), None).into());
         }
-        if including.is_empty() {
-            let message = format!("{file} is ignored: {} does not build it", kernel.descriptor.name);
+        if including.is_empty() && Outside::find(&tree, std::slice::from_ref(file)).words().is_none() {
+            let what = if file.ends_with(".c") { "it" } else { "anything that includes it" };
+            let message = format!("{file} is ignored: {} does not build {what}", kernel.descriptor.name);
             candidates.findings.push(Finding::new(FILE_IGNORED, message).at(file.as_str(), None));
         }
     }

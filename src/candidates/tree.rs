@@ -27,6 +27,9 @@ const PUBLIC: &[&str] = &[
     "include/generated/uapi/",
 ];
 
+/// Of files that include others, or are included.
+const ENDINGS: &[&str] = &[".h", ".inc", ".c", ".S"];
+
 /// Options of GCC that name a folder for `#include`.
 const FOLDER_OPTIONS: [&str; 4] = ["-isystem", "-iquote", "-idirafter", "-I"];
 
@@ -317,9 +320,9 @@ fn include_lines(folder: &Path, built: &BTreeSet<String>, files: &mut BTreeMap<S
     for entry in WalkDir::new(folder).into_iter().filter_entry(wanted).flatten() {
         let Ok(relative) = entry.path().strip_prefix(folder) else { continue };
         let relative = relative.to_string_lossy().into_owned();
-        let matters = relative.ends_with(".h") || relative.ends_with(".inc") || built.contains(&relative);
         // A source that isn't built by itself may be included by one that is.
-        if entry.file_type().is_file() && (matters || relative.ends_with(".c")) && !files.contains_key(&relative) {
+        let matters = ENDINGS.iter().any(|ending| relative.ends_with(ending)) || built.contains(&relative);
+        if entry.file_type().is_file() && matters && !files.contains_key(&relative) {
             files.insert(relative, std::fs::read(entry.path()).map_or(Vec::new(), |bytes| included(&bytes)));
         }
     }
@@ -349,7 +352,7 @@ fn named(line: &[u8]) -> Option<Name> {
     };
     let end = rest[1..].iter().position(|byte| *byte == close)?;
     let text = String::from_utf8_lossy(&rest[1..=end]).into_owned();
-    (is_include || [".h", ".c", ".inc"].iter().any(|ending| text.ends_with(ending)))
+    (is_include || ENDINGS.iter().any(|ending| text.ends_with(ending)))
         .then_some(Name { text, quoted: rest[0] == b'"' })
 }
 

@@ -36,6 +36,7 @@ impl<'a> Boundary<'a> {
     pub fn refers(&self, name: &str, definition: Option<StatementId>) -> bool {
         let must_be_copied = |d: StatementId| self.is_header_inline(d) || self.uses_dissolved(d);
         self.scope.targets.iter().any(|target| target == name)
+            || self.scope.elsewhere.contains(name)
             || (self.scope.provided.contains(name) && !definition.is_some_and(must_be_copied))
     }
 

@@ -235,6 +235,8 @@ pub struct Scope {
     pub added: BTreeSet<String>,
     /// Functions and objects that the running kernel provides under their plain names.
     pub provided: BTreeSet<String>,
+    /// Weak functions that mean another unit's, although this one defines them.
+    pub elsewhere: BTreeSet<String>,
     /// Data objects that the object file of either version has. Static data that is in neither is no state: GCC has done away
     /// with it, as nothing reads what was written, or nothing writes to it.
     pub objects: BTreeSet<String>,

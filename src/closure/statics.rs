@@ -35,8 +35,11 @@ pub struct StaticLocal {
     pub ordinal: usize,
     /// The same among all of the function's variables of this name, and how many those are.
     pub namesakes: (usize, usize),
-    /// May a copy start anew? It is constant, or what it holds doesn't matter.
+    /// May a copy start anew? It is constant and only read, or what it holds doesn't matter.
     pub fresh: bool,
+    /// A constant that has to be the running kernel's where its address is kept (`inode->i_op = &empty_iops`), and
+    /// otherwise need not be.
+    pub constant: bool,
     /// The name that the module gives to the running kernel's.
     pub new_name: String,
     /// The tokens of its declaration, a blank between them.
@@ -105,14 +108,14 @@ pub fn found(unit: &Expanded, places: &Places, statement: &Statement, references
     let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
     let mut found = Vec::new();
     for local in &references.static_locals {
-        let LocalVariable { function, stateless, .. } = local;
+        let LocalVariable { function, empty, constant, .. } = local;
         let name = unit.interner().string(local.name);
         let count = counts.entry((function, name.clone())).or_default();
         let ordinal = *count;
         *count += 1;
         let number = if ordinal == 0 { String::new() } else { format!("_{}", ordinal + 1) };
         let new_name = format!("{PREFIX}{function}_{name}{number}");
-        let fresh = *stateless || is_thrown_away(&name);
+        let fresh = *empty || is_thrown_away(&name) || (*constant && statics::is_only_read(unit, local));
         let edits = match fresh {
             true => Ok(statics::Edits::default()),
             false => statics::edits(unit, statement.start..statement.end, references, local, &new_name),
@@ -135,6 +138,7 @@ pub fn found(unit: &Expanded, places: &Places, statement: &Statement, references
             ordinal,
             namesakes: local.namesakes,
             fresh,
+            constant: *constant,
             declaration: statics::declaration(unit, local),
             unread,
             written_out: edits.iter().flat_map(|edits| &edits.written_out).map(out).collect(),

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::closure::statics::StaticLocal;
 use crate::closure::{Closure, Node, WILDCARD};
 use crate::finding::{ADDRESS_ESCAPES, Finding};
 use crate::unit::live::Extent;
 use crate::unit::names::Role;
 
 use super::list;
-use super::tables::CALL_BACK_AT_ONCE;
+use super::tables::{CALL_BACK_AT_ONCE, KEEPS_STRINGS};
 
 /// A copied statement's tokens as words.
 struct Words<'a> {
@@ -60,7 +61,8 @@ impl<'a> Words<'a> {
 type Found<'a> = BTreeMap<(&'a str, &'static str), (BTreeSet<String>, &'a Node)>;
 
 /// Looks through all that the module copies. `targets` are replaced functions: their address is the original's.
-pub fn findings(closure: &Closure, targets: &BTreeSet<String>) -> Vec<Finding> {
+/// `statics` are static variables of functions that are the running kernel's, by their names in the module.
+pub fn findings<V>(closure: &Closure, targets: &BTreeSet<String>, statics: &BTreeMap<String, V>) -> Vec<Finding> {
     let copied = || closure.graph.node_weights().filter(|node| node.copied && node.extent == Extent::Whole);
     let named = |role: Role| {
         let names = copied().flat_map(|node| &node.names).filter(move |(_, r)| *r == role);
@@ -82,6 +84,9 @@ pub fn findings(closure: &Closure, targets: &BTreeSet<String>) -> Vec<Finding> {
             .map(|(name, _)| name.as_str())
             .collect();
         let words = Words { closure, node };
+        let is_own = |local: &&StaticLocal| local.constant && !local.fresh && !statics.contains_key(&local.new_name);
+        let constants: BTreeSet<&str> =
+            node.static_locals.iter().filter(is_own).map(|local| local.name.as_str()).collect();
         // The signature names the function itself, as do prototypes.
         for index in node.signature_tokens..node.tokens.len() {
             let word = words.at(index);
@@ -102,12 +107,14 @@ pub fn findings(closure: &Closure, targets: &BTreeSet<String>) -> Vec<Finding> {
                 if let Some(member) = words.stored_in(index) {
                     note("object", format!("{} stores it in {member}", holder(node)));
                 }
+            } else if constants.contains(word) && !is_other {
+                if let Some(how) = constant_way(&words, index) {
+                    note("constant", how);
+                }
             } else if word.starts_with('"')
-                && let Some(member) = words.stored_in(index)
-                && words.at(index - 1) == "="
-                && words.at(index.wrapping_sub(3)) == "->"
+                && let Some(how) = string_way(&words, index)
             {
-                note("string", format!("{} stores it in {member}", holder(node)));
+                note("string", how);
             }
         }
     }
@@ -142,6 +149,36 @@ fn is_own_object(closure: &Closure, node: &Node) -> bool {
     let is_variable = node.names.first().is_some_and(|(_, role)| *role == Role::Variable);
     let is_extern = (0..node.signature_tokens).any(|at| words.at(at) == "extern");
     is_variable && !(is_extern && node.signature_tokens == node.tokens.len())
+}
+
+/// What happens to the address of a constant of a function's own, or nothing where it is only looked at.
+fn constant_way(words: &Words, index: usize) -> Option<String> {
+    let by = holder(words.node);
+    let before = words.at(index.wrapping_sub(1));
+    if matches!(words.at(index + 1), "[" | "." | "->") {
+        return None;
+    }
+    match (words.stored_in(index), words.call_around(index)) {
+        (Some(member), _) => Some(format!("{by} stores it in {member}")),
+        (None, Some(call)) if before == "&" => Some(format!("{by} passes it to {call}()")),
+        _ if before == "return" || (before == "&" && words.at(index.wrapping_sub(2)) == "return") => {
+            Some(format!("{by} returns it"))
+        }
+        _ => None,
+    }
+}
+
+/// What happens to a string, or nothing where it is only read.
+fn string_way(words: &Words, index: usize) -> Option<String> {
+    let by = holder(words.node);
+    let is_stored = words.at(index.wrapping_sub(1)) == "=" && words.at(index.wrapping_sub(3)) == "->";
+    match words.stored_in(index).filter(|_| is_stored) {
+        Some(member) => Some(format!("{by} stores it in {member}")),
+        None => {
+            let call = words.call_around(index).filter(|call| KEEPS_STRINGS.contains(call))?;
+            Some(format!("{by} passes it to {call}(), which keeps it"))
+        }
+    }
 }
 
 /// What happens to a function's address, or nothing where it is only called back before the call returns.

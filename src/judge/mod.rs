@@ -52,6 +52,8 @@ pub struct Context<'a> {
     pub files: Vec<File>,
     /// Names that the kernel or its modules export.
     pub exports: BTreeSet<&'a str>,
+    /// Assembly files of the kernel, with their texts.
+    pub assembly: Vec<(String, String)>,
 }
 
 /// A changed file, both versions as a whole.

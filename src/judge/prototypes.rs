@@ -41,6 +41,10 @@ fn finding(context: &Context, unit: &Unit, name: &str, external: bool, change: &
             "it is global, and its prototype is in no header that the patch changes: not all callers were looked at";
         unseen.push(why.into());
     }
+    let assembly = assembly(context, name);
+    if external && !assembly.is_empty() {
+        unseen.push(format!("assembly names it, and goes on as it was: {}", list(assembly)));
+    }
     if unseen.is_empty() {
         return None;
     }
@@ -69,6 +73,13 @@ fn pointers(unit: &Unit, name: &str) -> Vec<String> {
         }
     }
     if places.is_empty() { Vec::new() } else { vec![format!("its address is in or taken by: {}", list(places))] }
+}
+
+/// Assembly files that have the name as a word.
+fn assembly<'a>(context: &'a Context, name: &str) -> Vec<&'a str> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let names = |text: &str| text.split(|c: char| !is_part(c)).any(|word| word == name);
+    context.assembly.iter().filter(|(_, text)| names(text)).map(|(file, _)| file.as_str()).collect()
 }
 
 fn is_declared_in_patched_header(context: &Context, unit: &Unit, name: &str) -> bool {

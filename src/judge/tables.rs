@@ -342,3 +342,26 @@ pub const CALL_BACK_AT_ONCE: &[&str] = &[
     "out_of_line_wait_on_bit",
     "out_of_line_wait_on_bit_lock",
 ];
+
+/// Functions that keep the string that they are given, and don't copy it (kernel/irq/manage.c and devres.c,
+/// include/linux/interrupt.h, kernel/resource.c, drivers/pci/pci.c, include/linux/pci.h).
+pub const KEEPS_STRINGS: &[&str] = &[
+    "request_irq",
+    "request_nmi",
+    "request_threaded_irq",
+    "request_any_context_irq",
+    "request_percpu_irq",
+    "__request_percpu_irq",
+    "devm_request_irq",
+    "devm_request_threaded_irq",
+    "devm_request_any_context_irq",
+    "__request_region",
+    "__devm_request_region",
+    "pci_request_region",
+    "pci_request_regions",
+    "pci_request_regions_exclusive",
+    "pci_request_selected_regions",
+    "pci_request_selected_regions_exclusive",
+    "pci_request_mem_regions",
+    "pci_request_io_regions",
+];

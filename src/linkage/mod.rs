@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NOT_RELOADABLE, Result, SYMBOL_UNRESOLVED, refuse};
+use crate::finding::{AMBIGUOUS_SYMBOL, Finding, NOT_RELOADABLE, Result, SYMBOL_MISSING, SYMBOL_UNRESOLVED, refuse};
 use crate::kernel::Kernel;
 use crate::kernel::symbols::{Exports, SymbolTable, VMLINUX};
 use crate::link::symbols_file::Entry;
@@ -138,11 +138,19 @@ impl<'a> Resolver<'a> {
         functions.chain(objects).map(str::to_string).collect()
     }
 
+    /// Weak functions of the unit of which the running kernel may have another object's: calls go to that one, whatever
+    /// this unit defines. GCC never inlines a weak function.
+    pub fn elsewhere(&self) -> BTreeSet<String> {
+        let weak = self.facts.functions.iter().filter(|f| f.binding == Binding::Weak).map(|f| f.name.as_str());
+        let is_own = |name: &str| layout::sympos(name, true, self.facts, self.layout, self.running.table).is_ok();
+        weak.filter(|name| !is_own(name)).map(str::to_string).collect()
+    }
+
     /// As [`Resolver::resolve`]; an alias whose own symbol GCC has done away with is the function that it stands for.
     /// `aliases` as in [`crate::closure::Closure::aliases`].
     pub fn resolve_alias(&self, name: &str, aliases: &BTreeMap<String, String>) -> Result<External> {
         match (self.resolve(name), aliases.get(name)) {
-            (Err(_), Some(stands_for)) => {
+            (Err(error), Some(stands_for)) if error.is_only(&[SYMBOL_MISSING, SYMBOL_UNRESOLVED]) => {
                 self.resolve(stands_for).map(|external| External { name: name.into(), ..external })
             }
             (resolved, _) => resolved,
@@ -151,14 +159,19 @@ impl<'a> Resolver<'a> {
 
     /// The running kernel's symbol behind a name that the module leaves undefined.
     pub fn resolve(&self, name: &str) -> Result<External> {
+        let mut own = None;
         if let Some(Defined { is_function, binding, .. }) = self.facts.symbol(name) {
             if binding != Binding::Local
                 && let Some(external) = self.export(name).filter(|e| e.object == self.running.object)
             {
                 return Ok(external);
             }
-            let found = layout::sympos(name, is_function, self.facts, self.layout, self.running.table)?;
-            return Ok(self.relocation(name, self.running.object, found.position));
+            match layout::sympos(name, is_function, self.facts, self.layout, self.running.table) {
+                Ok(found) => return Ok(self.relocation(name, self.running.object, found.position)),
+                // Another object's may have taken its place, for all who name it.
+                Err(why) if binding == Binding::Weak => own = Some(why),
+                Err(why) => return Err(why),
+            }
         }
         if let Some(external) = self.export(name) {
             return Ok(external);
@@ -173,6 +186,7 @@ impl<'a> Resolver<'a> {
                 return Ok(self.relocation(name, object, position));
             }
         }
+        own.map_or(Ok(()), Err)?;
         refuse(
             SYMBOL_UNRESOLVED,
             format!(
@@ -208,7 +222,7 @@ impl<'a> Resolver<'a> {
 
     /// Does the running kernel free it when it has booted, or when the module is loaded?
     pub fn is_init(&self, external: &External) -> bool {
-        if let Some(own) = self.facts.symbol(&external.symbol) {
+        if let Some(own) = self.facts.symbol(&external.symbol).filter(|own| own.binding != Binding::Weak) {
             return self.facts.sections[own.section].is_boot();
         }
         let vmlinux = self.running.base_table;

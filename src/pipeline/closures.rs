@@ -170,6 +170,7 @@ pub(super) fn closed(
         hidden: of_headers.hidden.clone(),
         added: added.cloned().collect(),
         provided: resolver.provided(&copied),
+        elsewhere: resolver.elsewhere(),
         objects: unit.before.facts.objects.iter().map(|o| &o.name).chain(&unit.after_objects).cloned().collect(),
         static_locals: statics::names(&unit.before.facts, &unit.after_objects),
         dropped_macros: dropped.map(|name| name.to_string()).collect(),
@@ -202,7 +203,7 @@ pub fn copy_findings(unit: &UnitPlan, closure: &Closure, naming: &Naming) -> Vec
     let changes = &unit.changes;
     let objects = &unit.before.facts.objects;
     let exists = |name: &str| objects.iter().any(|object| object.name == name || base_name(&object.name) == Some(name));
-    let mut findings = judge::escapes::findings(closure, &naming.targets);
+    let mut findings = judge::escapes::findings(closure, &naming.targets, &naming.statics);
     let copied = closure.graph.node_weights().filter(|node| node.extent == Extent::Whole && node.copied);
     let variables = copied.flat_map(|node| node.names.iter().map(move |(name, role)| (node, name, role)));
     for (node, name, _) in variables.filter(|(_, _, role)| **role == Role::Variable) {

@@ -30,7 +30,11 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
         before: text(kernel.source(), file),
         after: text(overlay.root(), file),
     });
-    let context = Context { files: files.collect(), exports: exports.keys().map(String::as_str).collect() };
+    let context = Context {
+        files: files.collect(),
+        exports: exports.keys().map(String::as_str).collect(),
+        assembly: assembly(kernel.source()),
+    };
     let indices: Vec<usize> = (0..units.len()).collect();
     let seen = try_map(&indices, |index| {
         let folder = scratch.join(format!("unit{index}"));
@@ -73,6 +77,17 @@ fn unit<'a>(kernel: &Kernel, applied: &Applied, plan: &'a UnitPlan, scratch: &Pa
         after,
         types,
     })
+}
+
+/// The kernel's assembly files with their texts.
+fn assembly(source: &Path) -> Vec<(String, String)> {
+    let files = ["arch/x86", "lib"].map(|folder| walkdir::WalkDir::new(source.join(folder)).sort_by_file_name());
+    let files = files.into_iter().flatten().flatten().filter(|entry| entry.path().extension() == Some("S".as_ref()));
+    let read = |entry: walkdir::DirEntry| {
+        let name = entry.path().strip_prefix(source).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        (name, String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap_or_default()).into_owned())
+    };
+    files.map(read).collect()
 }
 
 /// Global targets of vmlinux that only `__init` code reaches. Local ones are settled within their unit.

@@ -10,6 +10,7 @@ pub mod extract;
 mod labels;
 mod module;
 mod names;
+mod outside;
 mod parts;
 mod statics;
 mod units;
@@ -213,6 +214,7 @@ pub fn plan(kernel: &Kernel, options: &Options, scratch: &Path, progress: Progre
     let differing: Vec<&CompileCommand> = changed.units.iter().map(|unit| &unit.command).collect();
     let searches = candidates.searched(changed.looked_at, &differing);
     limit(&differing, &searches, options.max_units, changed.looked_at < candidates.commands.len())?;
+    findings.extend(outside::findings(kernel, &applied, &candidates.outside, scratch)?);
     progress(&format!("object: compile {} before and after", counted(changed.units.len(), "unit")));
     let units = units::compiled(kernel, options, &applied, changed.units, scratch)?;
     progress("affected: targets");

@@ -69,6 +69,7 @@ pub fn resolve(
     for local in &locals {
         let count = all.iter().filter(|other| (&other.function, &other.name) == (&local.function, &local.name));
         let fate = match fate(unit, &known, local, count.count()) {
+            Fate::Fresh(_) | Fate::Unknown(_) if local.constant => Err(String::new()),
             Fate::Kernels(symbol) => resolver.static_local(&local.new_name, &symbol).map_err(refused),
             Fate::Fresh(finding) if local.unread => Err(format!("{finding}, but its initialiser was not followed")),
             Fate::Fresh(finding) => {
@@ -83,6 +84,8 @@ pub fn resolve(
             Err(why) => Err(format!("the copy can't be made to use the running kernel's: {why}")),
         });
         match spelled {
+            // What happens to its address is judged (see `judge::escapes`).
+            Err(_) if local.constant => drop(anew.insert((&local.function, &local.declaration))),
             Ok(external) if found.externals.contains_key(&local.new_name) => {
                 anew.insert((&local.function, &local.declaration));
                 found.findings.push(finding(local, &format!("{} is the name of another one's too", external.name)));
@@ -97,7 +100,7 @@ pub fn resolve(
     }
     for local in &locals {
         let together = anew.contains(&(&*local.function, &*local.declaration));
-        if together && found.externals.remove(&local.new_name).is_some() {
+        if together && found.externals.remove(&local.new_name).is_some() && !local.constant {
             found.findings.push(finding(local, "it is declared together with one that starts anew"));
         }
     }

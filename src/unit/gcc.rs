@@ -24,6 +24,11 @@ pub fn with_macros(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
     preprocess(command, build, &["-dU"])
 }
 
+/// An assembly file as the assembler sees it (Makefile, KBUILD_AFLAGS), without line markers. `command` is a C unit's.
+pub fn assembly(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
+    preprocess(command, build, &["-P", "-D__ASSEMBLY__", "-x", "assembler-with-cpp"])
+}
+
 /// The unit as the compiler proper sees it.
 pub fn expanded(command: &CompileCommand, build: &Path) -> Result<Vec<u8>> {
     preprocess(command, build, &[])

@@ -23,6 +23,7 @@ pub const UNDECLARED: &[&str] = &[
     "__initdata",
     "__init",
     "__cold",
+    "__weak",
     "__maybe_unused",
     "__used",
     "__visible",

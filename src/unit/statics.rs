@@ -50,6 +50,32 @@ pub fn initialiser(unit: &Expanded, name: u32) -> Option<Range<u32>> {
     (start < end).then_some(start..end)
 }
 
+/// Do all mentions of a variable take the value of a number out of it, or only ask for its size or type?
+pub fn is_only_read(unit: &Expanded, local: &LocalVariable) -> bool {
+    let text = |at: u32| unit.tokens.get(at as usize).map_or(&b""[..], |_| unit.text(at as usize));
+    local.uses.iter().all(|token| {
+        let before =
+            |skipped: &[&[u8]]| (0..*token).rev().map(text).find(|word| !skipped.contains(word)).unwrap_or_default();
+        if matches!(before(&[b"(", b"&", b"*"]), b"sizeof" | b"typeof" | b"__typeof__" | b"__typeof") {
+            return true;
+        }
+        let (mut brackets, mut at) = (0, token + 1);
+        loop {
+            match text(at) {
+                b"[" => {
+                    let Some(end) = next(unit, at + 1, |word| word == b"]") else { return false };
+                    brackets += 1;
+                    at = end + 1;
+                }
+                b")" if text(token - 1) == b"(" && matches!(text(at + 1), b"[" | b".") => at += 1,
+                b"." => at += 2,
+                _ => break,
+            }
+        }
+        local.numbers && brackets == local.dimensions && before(&[b"("]) != b"&"
+    })
+}
+
 /// Does a range of tokens name anything?
 pub fn mentions(unit: &Expanded, tokens: Range<u32>) -> bool {
     unit.tokens[tokens.start as usize..tokens.end as usize].iter().any(|token| token.kind == Kind::Identifier)

@@ -50,8 +50,13 @@ pub struct Reference {
 pub struct LocalVariable {
     pub name: Symbol,
     pub function: String,
-    /// Is it constant, or without any bytes (`struct lock_class_key` without lockdep)?
-    pub stateless: bool,
+    /// Has it no bytes (`struct lock_class_key` without lockdep)?
+    pub empty: bool,
+    pub constant: bool,
+    /// What its elements are, all brackets away, is numbers alone: they can be read, and lead nowhere.
+    pub numbers: bool,
+    /// How many brackets lead to an element.
+    pub dimensions: usize,
     /// Elements of the array that it is, where it is one.
     pub length: Option<u64>,
     /// Token that names it.

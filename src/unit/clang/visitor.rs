@@ -276,14 +276,19 @@ impl Visitor<'_, '_> {
             let length = u64::try_from(clang_getArraySize(type_of)).ok();
             let empty = clang_Type_getSizeOf(type_of) == 0;
             let mut constant = clang_isConstQualifiedType(type_of) != 0;
+            let mut dimensions = 0;
             while matches!(type_of.kind, CXType_ConstantArray | CXType_IncompleteArray) {
                 type_of = clang_getCanonicalType(clang_getArrayElementType(type_of));
                 constant |= clang_isConstQualifiedType(type_of) != 0;
+                dimensions += 1;
             }
             LocalVariable {
                 name: self.parsed.unit.tokens[self.token as usize].symbol,
                 function: owned(clang_getCursorSpelling(owner)),
-                stateless: constant || empty,
+                empty,
+                constant,
+                numbers: is_numbers(type_of),
+                dimensions,
                 length,
                 token: self.token,
                 namesakes: (0, 0),
@@ -292,8 +297,29 @@ impl Visitor<'_, '_> {
                 uses: Vec::new(),
             }
         };
-        let is_kept = !local.stateless && self.kept.contains(&self.parsed.unit.interner().string(local.name));
+        let is_kept =
+            !local.empty && !local.constant && self.kept.contains(&self.parsed.unit.interner().string(local.name));
         let unread = if is_kept { statics::initialiser(self.parsed.unit, local.token) } else { None };
         self.found.static_locals.push(LocalVariable { unread, ..local });
     }
+}
+/// Is a canonical type a number, or a structure of numbers?
+fn is_numbers(type_of: CXType) -> bool {
+    extern "C" fn visit(field: CXCursor, numbers: CXClientData) -> CXVisitorResult {
+        // SAFETY: `numbers` is the flag below, which outlives the visit; any cursor has a type.
+        unsafe {
+            if is_numbers(clang_getCanonicalType(clang_getCursorType(field))) {
+                return CXVisit_Continue;
+            }
+            *numbers.cast::<bool>() = false;
+        }
+        CXVisit_Break
+    }
+    if type_of.kind != CXType_Record {
+        return type_of.kind == CXType_Enum || (CXType_Bool..=CXType_LongDouble).contains(&type_of.kind);
+    }
+    let mut numbers = true;
+    // SAFETY: the flag outlives the visit.
+    unsafe { clang_Type_visitFields(type_of, visit, (&raw mut numbers).cast()) };
+    numbers
 }

@@ -197,3 +197,32 @@ SIGN_COUNTED(counted,
 	barrier();
 	return count;
 )
+
+struct sign_shape {
+	const int *sizes;
+	const struct sign_size { int width, height; } *size;
+	int width;
+};
+
+/* Two constants are kept, of two only the numbers are taken. */
+int sign_shaped(struct sign_shape *shape, int which)
+{
+	static const int sizes[] = { 1, 2, 3, 5 };
+	static const struct sign_size size = { 8, 9 }, other = { 6, 7 };
+	static const int widths[2][2] = { { 1, 2 }, { 3, 4 } };
+
+	barrier();
+	shape->sizes = sizes;
+	shape->size = &size;
+	shape->width = widths[which & 1][(which >> 1) & 1] + (other).height + ARRAY_SIZE(widths);
+	return which;
+}
+
+/* What the patch makes of a constant isn't the running kernel's. */
+void sign_resized(struct sign_shape *shape)
+{
+	static const int sizes[] = { 4, 6, 8 };
+
+	barrier();
+	shape->sizes = sizes;
+}
