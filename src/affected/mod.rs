@@ -20,8 +20,9 @@ use crate::finding::{
 };
 use crate::kernel::symbols::SymbolTable;
 use crate::object::compare::{self, Difference};
-use crate::object::facts::{Facts, Holder};
+use crate::object::facts::{Facts, Holder, Role};
 use crate::object::layout::Layout;
+use crate::object::statics::base_name;
 
 use clones::{CloneReport, Step};
 pub use reason::{Obstacle, Reason};
@@ -116,6 +117,16 @@ impl ChangedData {
         }
     }
 
+    /// Is it a constant of a function's own, of which only functions that are replaced know? The new ones have their own.
+    fn is_replaced(&self, facts: &Facts, replaced: &BTreeSet<String>) -> bool {
+        let object = facts.object_named(&self.name);
+        let is_constant = object.is_some_and(|object| facts.sections[object.section].role == Role::Const);
+        base_name(&self.name).is_some()
+            && is_constant
+            && self.holders.is_empty()
+            && self.users.iter().all(|user| replaced.contains(user))
+    }
+
     fn finding(&self) -> Finding {
         let list = |names: &[String]| if names.is_empty() { "nobody".to_string() } else { names.join(", ") };
         let (users, holders) = (list(&self.users), list(&self.holders));
@@ -201,10 +212,10 @@ pub fn affected(input: &Input<'_>) -> Affected {
     note_unchanged(input, &difference, &holders, &mut findings);
     let changed_data: Vec<ChangedData> =
         difference.data.iter().map(|name| ChangedData::of(name, input.before.facts, input.after.facts)).collect();
-    findings.extend(changed_data.iter().map(ChangedData::finding));
-    findings.extend(difference.made_writable.iter().map(|name| made_writable(name)));
-
     let candidates: BTreeSet<String> = holders.union(&changed).cloned().collect();
+    let matters = |data: &&ChangedData| !data.is_replaced(input.before.facts, &candidates);
+    findings.extend(changed_data.iter().filter(matters).map(ChangedData::finding));
+    findings.extend(difference.made_writable.iter().map(|name| made_writable(name)));
     let mut search = Search::new(input, reasons);
     search.run(&candidates);
     findings.append(&mut search.findings);

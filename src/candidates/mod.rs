@@ -202,7 +202,8 @@ pub fn find(kernel: &Kernel, states: &BTreeMap<String, FileState>) -> Result<Can
             let message = format!("{file} can't be livepatched: it is a program that builds the kernel ({makefile})");
             return Err(Finding::new(FILE_NOT_LIVEPATCHABLE, message).at(file.as_str(), None).into());
         }
-        if including.is_empty() && Outside::find(&tree, std::slice::from_ref(file)).words().is_none() {
+        let is_new = !kernel.source().join(file).exists();
+        if including.is_empty() && !is_new && Outside::find(&tree, std::slice::from_ref(file)).words().is_none() {
             let what = if file.ends_with(".c") { "it" } else { "anything that includes it" };
             let message = format!("{file} is ignored: {} does not build {what}", kernel.descriptor.name);
             candidates.findings.push(Finding::new(FILE_IGNORED, message).at(file.as_str(), None));

@@ -115,7 +115,10 @@ pub fn found(unit: &Expanded, places: &Places, statement: &Statement, references
         *count += 1;
         let number = if ordinal == 0 { String::new() } else { format!("_{}", ordinal + 1) };
         let new_name = format!("{PREFIX}{function}_{name}{number}");
-        let fresh = *empty || is_thrown_away(&name) || (*constant && statics::is_only_read(unit, local));
+        let fresh = *empty
+            || is_thrown_away(&name)
+            || statics::leads_to_labels(unit, statement.start..statement.end, local)
+            || (*constant && statics::is_only_read(unit, local));
         let edits = match fresh {
             true => Ok(statics::Edits::default()),
             false => statics::edits(unit, statement.start..statement.end, references, local, &new_name),

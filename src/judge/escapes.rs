@@ -158,6 +158,10 @@ fn constant_way(words: &Words, index: usize) -> Option<String> {
     if matches!(words.at(index + 1), "[" | "." | "->") {
         return None;
     }
+    let first = if before == "&" { index - 1 } else { index };
+    if matches!(words.at(first.wrapping_sub(1)), "==" | "!=") || matches!(words.at(index + 1), "==" | "!=") {
+        return Some(format!("{by} compares with it, though objects of the running kernel have the original's"));
+    }
     match (words.stored_in(index), words.call_around(index)) {
         (Some(member), _) => Some(format!("{by} stores it in {member}")),
         (None, Some(call)) if before == "&" => Some(format!("{by} passes it to {call}()")),

@@ -18,6 +18,9 @@ use super::Applied;
 /// So many headers that only a whole build makes (kvm-asm-offsets.h) are taken as empty in one file.
 const MOST_MISSING: usize = 8;
 
+/// All assembly is read with it, and not all C (Makefile, CC_FLAGS_USING; arch/x86/include/asm/ftrace.h).
+const FENTRY: &str = "-DCC_USING_FENTRY";
+
 /// What the patch changes in these files.
 pub fn findings(kernel: &Kernel, applied: &Applied, outside: &Outside, scratch: &Path) -> Result<Vec<Finding>> {
     if *outside == Outside::default() {
@@ -52,8 +55,11 @@ fn is_changed(
 ) -> Result<bool> {
     let Some(mut command) = beside(commands, file) else { return Ok(false) };
     command.args.extend(["-idirafter".to_string(), missing.to_string_lossy().into_owned()]);
-    // What isn't for this configuration says `#error`.
-    let Ok(before) = read(&kernel.absolute(&command), kernel.build(), missing) else { return Ok(false) };
+    let before = match read(&kernel.absolute(&command), kernel.build(), missing) {
+        Ok(before) => before,
+        // What isn't for this configuration says `#error`; of what can't be read otherwise nobody knows.
+        Err(error) => return Ok(!error.to_string().contains("#error")),
+    };
     let after = read(&applied.comparable.command(&command, kernel.build())?, kernel.build(), missing);
     Ok(!after.is_ok_and(|after| after == before) && is_built(kernel, commands, file, &before))
 }
@@ -81,7 +87,7 @@ fn vdso(kernel: &Kernel, applied: &Applied, commands: &[CompileCommand], file: &
 fn beside(commands: &[CompileCommand], file: &str) -> Option<CompileCommand> {
     let of = |folder: &Path| {
         let there = commands.iter().filter(|command| Path::new(&command.source).parent() == Some(folder));
-        there.min_by_key(|command| command.is_modular())
+        there.min_by_key(|command| (command.is_modular(), !command.args.iter().any(|arg| arg == FENTRY)))
     };
     let command = Path::new(file).ancestors().skip(1).find_map(of).or_else(|| commands.first())?;
     Some(CompileCommand { source: file.into(), ..command.clone() })

@@ -142,8 +142,12 @@ fn fate(unit: &UnitPlan, known: &StaticVariables, local: &StaticLocal, count: us
             return Fate::Unknown(format!("{function} had {} of this name before the patch", objects.len()));
         }
     };
+    let has_changed = |symbol: &String| unit.affected.changed_data.iter().any(|data| data.name == *symbol);
     let after = unit.after_objects.iter().filter(|object| base_name(object) == Some(name) || *object == name).count();
     match stored {
+        Some(Stored::As(symbol)) if local.constant && has_changed(symbol) => {
+            Fate::Unknown("the patch changes what it holds".into())
+        }
         Some(Stored::As(symbol)) => Fate::Kernels(symbol.clone()),
         Some(Stored::Unknown) => Fate::Unknown("its symbol can't be told from others".into()),
         _ if known.has_unclaimed(name) => Fate::Unknown(format!("{function}'s {name} can't be told from others")),

@@ -76,6 +76,18 @@ pub fn is_only_read(unit: &Expanded, local: &LocalVariable) -> bool {
     })
 }
 
+/// Does a variable's initialiser take the addresses of the function's labels (`&&label`)? The running kernel's would lead into
+/// the running kernel's function.
+pub fn leads_to_labels(unit: &Expanded, function: Range<u32>, local: &LocalVariable) -> bool {
+    let text = |at: u32| unit.text(at as usize);
+    let is_label = |name: u32| {
+        let mut tokens = function.clone().skip(1);
+        tokens.any(|at| text(at) == b":" && text(at - 1) == text(name))
+    };
+    let mut tokens = initialiser(unit, local.token).into_iter().flatten();
+    tokens.any(|at| text(at) == b"&&" && is_label(at + 1))
+}
+
 /// Does a range of tokens name anything?
 pub fn mentions(unit: &Expanded, tokens: Range<u32>) -> bool {
     unit.tokens[tokens.start as usize..tokens.end as usize].iter().any(|token| token.kind == Kind::Identifier)
