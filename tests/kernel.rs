@@ -24,7 +24,7 @@ const SHARED_FOR: &str = "6.1.170-3";
 const TUTORIAL: &str = "tcp-attach-filter";
 
 /// Sessions of testdata/kernel that are run, drawn by KLP_SESSION_SEED, unless KLP_SESSIONS says how many (or `all`).
-const SESSIONS: usize = 8;
+const SESSIONS: usize = 6;
 
 /// Units that the self-check looks at, unless KLP_SELF_CHECK says how many.
 const SELF_CHECKED: u64 = 24;

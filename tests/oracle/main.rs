@@ -33,7 +33,7 @@ fn main() {
     // Each group uses all cores by itself.
     arguments.test_threads = Some(1);
     let csmith = number("KLP_ORACLE_CSMITH", 50);
-    let own = number("KLP_ORACLE_OWN", 100);
+    let own = number("KLP_ORACLE_OWN", 70);
     let group = |name: &'static str, count: u64, mode: Mode, make: Make| {
         Trial::test(name, move || {
             let figures = tried(name, count, mode, make);
