@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use klp_extract::affected::{Affected, Input, Target, affected};
 use klp_extract::finding::Finding;
@@ -112,10 +113,11 @@ fn findings(case: &Path, expect: &str) -> Vec<Finding> {
         boot_callers.entry(name.into()).or_default().insert(by.into());
     }
     let owned = |(file, text): (&str, &str)| (file.to_string(), text.to_string());
+    let assembly = words(expect, "assembly").into_iter().filter_map(|line| line.split_once(' ')).map(owned).collect();
     let context = Context {
         files: vec![File { name: "unit.c".into(), before: source("before.c"), after: source("after.c") }],
         exports: words(expect, "exported").into_iter().collect(),
-        assembly: words(expect, "assembly").into_iter().filter_map(|line| line.split_once(' ')).map(owned).collect(),
+        assembly: LazyLock::new(Box::new(move || assembly)),
     };
     let mut found = judge::findings(&context, vec![judge::unit(&unit, &context)]);
     let targets: Vec<(&str, &str)> = affected.targets.iter().map(|target| ("unit.c", target.name.as_str())).collect();

@@ -15,6 +15,7 @@ mod tables;
 mod transition;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use crate::affected::Affected;
 use crate::affected::clones::CloneReport;
@@ -45,6 +46,9 @@ pub struct Unit<'a> {
     pub types: Option<(Types, Types)>,
 }
 
+/// Assembly files of the kernel, with their texts.
+pub type Assembly = LazyLock<Vec<(String, String)>, Box<dyn FnOnce() -> Vec<(String, String)> + Send>>;
+
 /// What is the same for all units.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -52,8 +56,8 @@ pub struct Context<'a> {
     pub files: Vec<File>,
     /// Names that the kernel or its modules export.
     pub exports: BTreeSet<&'a str>,
-    /// Assembly files of the kernel, with their texts.
-    pub assembly: Vec<(String, String)>,
+    /// Read where a prototype changes.
+    pub assembly: Assembly,
 }
 
 /// A changed file, both versions as a whole.

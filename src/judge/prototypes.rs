@@ -41,8 +41,8 @@ fn finding(context: &Context, unit: &Unit, name: &str, external: bool, change: &
             "it is global, and its prototype is in no header that the patch changes: not all callers were looked at";
         unseen.push(why.into());
     }
-    let assembly = assembly(context, name);
-    if external && !assembly.is_empty() {
+    let assembly = if external { assembly(context, name) } else { Vec::new() };
+    if !assembly.is_empty() {
         unseen.push(format!("assembly names it, and goes on as it was: {}", list(assembly)));
     }
     if unseen.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::finding::{Error, Finding, Result, io};
 use crate::judge::{self, Context, File, Unit};
@@ -30,10 +31,11 @@ pub fn judged(kernel: &Kernel, applied: &Applied, units: &[UnitPlan], scratch: &
         before: text(kernel.source(), file),
         after: text(overlay.root(), file),
     });
+    let source = kernel.source().to_path_buf();
     let context = Context {
         files: files.collect(),
         exports: exports.keys().map(String::as_str).collect(),
-        assembly: assembly(kernel.source()),
+        assembly: LazyLock::new(Box::new(move || assembly(&source))),
     };
     let indices: Vec<usize> = (0..units.len()).collect();
     let seen = try_map(&indices, |index| {

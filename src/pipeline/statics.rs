@@ -69,11 +69,10 @@ pub fn resolve(
     for local in &locals {
         let count = all.iter().filter(|other| (&other.function, &other.name) == (&local.function, &local.name));
         let fate = match fate(unit, &known, local, count.count()) {
-            Fate::Fresh(_) | Fate::Unknown(_) if local.constant => Err(String::new()),
             Fate::Kernels(symbol) => resolver.static_local(&local.new_name, &symbol).map_err(refused),
             Fate::Fresh(finding) if local.unread => Err(format!("{finding}, but its initialiser was not followed")),
             Fate::Fresh(finding) => {
-                found.findings.push(finding);
+                found.findings.extend((!local.constant).then_some(finding));
                 anew.insert((&local.function, &local.declaration));
                 continue;
             }

@@ -303,6 +303,7 @@ impl Visitor<'_, '_> {
         self.found.static_locals.push(LocalVariable { unread, ..local });
     }
 }
+
 /// Is a canonical type a number, or a structure of numbers?
 fn is_numbers(type_of: CXType) -> bool {
     extern "C" fn visit(field: CXCursor, numbers: CXClientData) -> CXVisitorResult {
